@@ -1,0 +1,1 @@
+"""Shipped YAML: vocabularies, endpoints, preprocessing and training settings. No code."""

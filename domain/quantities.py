@@ -1,0 +1,38 @@
+"""Names of quantitative CT measures, their units, and which of them a network may see. Definitions: docs."""
+
+from __future__ import annotations
+
+# The contract's columns, percent of lung volume.
+GGO_PERCENT = "ggo_percent"
+CONSOLIDATION_PERCENT = "consolidation_percent"
+RETICULATION_PERCENT = "reticulation_percent"
+HIGH_ATTENUATION_PERCENT = "high_attenuation_percent"
+
+TABLE_QUANTITIES: tuple[str, ...] = (
+    GGO_PERCENT,
+    CONSOLIDATION_PERCENT,
+    RETICULATION_PERCENT,
+    HIGH_ATTENUATION_PERCENT,
+)
+
+# What a hybrid network and the prognostic head see, in this order; the list only grows at the end.
+NETWORK_QUANTITIES: tuple[str, ...] = (
+    GGO_PERCENT,
+    CONSOLIDATION_PERCENT,
+    RETICULATION_PERCENT,
+    HIGH_ATTENUATION_PERCENT,
+    "low_attenuation_percent",
+    "lung_volume_ml",
+    "mean_lung_density_hu",
+    "density_p10_hu",
+    "density_p50_hu",
+    "density_p90_hu",
+    "ggo_basal_share",
+    "ggo_peripheral_share",
+    "ggo_symmetry",
+    "consolidation_basal_share",
+    "consolidation_peripheral_share",
+    "consolidation_patchiness",
+    "subpleural_sparing_index",
+    "reticulation_basal_share",
+)

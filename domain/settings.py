@@ -1,0 +1,98 @@
+"""Settings of the three commands. Each value has one default, here; nothing reads settings from anywhere else."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from domain.specs import AugmentSpec, ModelSpec, Settings
+
+
+class DataSettings(Settings):
+    """Where the training cohort is."""
+
+    scans: str
+    cases: str
+    cache_dir: str = ""
+    num_workers: int = Field(default=0, ge=0)
+
+
+class VocabularySettings(Settings):
+    """Shipped names or a cohort's own YAML files."""
+
+    antibodies: str = "antibodies"
+    covariates: str = "covariates"
+    endpoints: tuple[str, ...] = ("course",)
+
+
+class SplitSettings(Settings):
+    """How patients are divided. Patients never cross; sites are kept apart when asked."""
+
+    num_folds: int = Field(default=3, ge=2)
+    group_by_site: bool = False
+
+
+class TrainingSettings(Settings):
+    """Optimisation of the pattern network."""
+
+    max_epochs: int = Field(default=20, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    label_smoothing: float = Field(default=0.05, ge=0, lt=0.5)
+    precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    patience_epochs: int = Field(default=20, ge=1)
+
+
+class PrognosisSettings(Settings):
+    """Fit of the prognostic head."""
+
+    num_embedding_components: int = Field(default=4, ge=0)
+    main_penalty: float = Field(default=1.0, gt=0)
+    gate_penalties: tuple[float, ...] = (40.0, 10.0, 3.0)
+    try_no_gates: bool = True
+    masked_copy_weight: float = Field(default=0.25, ge=0)
+    num_bootstrap: int = Field(default=200, ge=0)
+    band_level: float = Field(default=0.9, gt=0, lt=1)
+    num_cv_folds: int = Field(default=5, ge=2)
+    seed: int = 0
+
+
+class TrainSettings(Settings):
+    """``train.py CONFIG``."""
+
+    format_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    seed: int = 0
+    output_dir: str = "runs"
+    trained_on: str = Field(min_length=3, description="shown in every output, for instance 'synthetic patients'")
+    data: DataSettings
+    vocabularies: VocabularySettings = VocabularySettings()
+    split: SplitSettings = SplitSettings()
+    preprocess: str = "small_3d"
+    augment: AugmentSpec = AugmentSpec()
+    network: ModelSpec
+    training: TrainingSettings = TrainingSettings()
+    prognosis: PrognosisSettings = PrognosisSettings()
+
+
+class InferSettings(Settings):
+    """``infer.py``: everything but the folders."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    engine: Literal["local", "ray"] = "local"
+    num_workers: int = Field(default=0, ge=0, description="0: chosen from cores and memory")
+    formats: tuple[Literal["csv", "json", "html", "parquet", "dicom"], ...] = ("csv", "json", "html", "parquet")
+    study_timeout_s: float = Field(default=600.0, gt=0)
+    study_memory_gib: float = Field(default=8.0, gt=0)
+
+
+class EvaluateSettings(Settings):
+    """``evaluate.py``."""
+
+    endpoint: str = "course"
+    num_bootstrap: int = Field(default=1000, ge=10)
+    level: float = Field(default=0.95, gt=0, lt=1)
+    seed: int = 0

@@ -1,0 +1,1 @@
+"""Predictions and outcomes to numbers, in numpy. Imports only `domain`; no torch."""

@@ -1,0 +1,1 @@
+"""The batch runner: knows a case and a callable, not a network. Imports only `domain`."""

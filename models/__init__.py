@@ -1,0 +1,1 @@
+"""From tensors to predictions. Never builds a transform. Imports only `domain`."""

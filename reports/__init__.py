@@ -1,0 +1,1 @@
+"""Typed results to files. Imports only `domain`; no torch."""
