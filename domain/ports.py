@@ -24,4 +24,4 @@ class PreprocessPort(Protocol):
 
 def preprocess_port() -> PreprocessPort:
     """The preprocessing room, by name. See ``docs/why/ports.md``."""
-    return import_module(PREPROCESS_PORT)  # type: ignore[return-value]
+    return import_module(PREPROCESS_PORT)

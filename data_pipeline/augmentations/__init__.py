@@ -1,0 +1,1 @@
+"""Random steps of training, one per file."""

@@ -1,0 +1,1 @@
+"""Deterministic steps of the graph, one per file."""

@@ -1,0 +1,1 @@
+"""Backbones of the pattern network, one per file."""

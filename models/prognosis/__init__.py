@@ -1,0 +1,1 @@
+"""The antibody-aware prognostic head."""
