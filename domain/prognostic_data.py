@@ -72,4 +72,8 @@ class PrognosticData:
                 changed[field.name] = value[index]
             elif field.name in {"case_ids", "centres"} and value is not None:
                 changed[field.name] = tuple(value[i] for i in index)
-        return replace(self, **changed)  # type: ignore[arg-type]
+        return self.replaced(**changed)
+
+    def replaced(self, **blocks: object) -> PrognosticData:
+        """A copy with some blocks replaced or added."""
+        return replace(self, **blocks)  # type: ignore[arg-type]
