@@ -44,6 +44,15 @@ class TrainingSettings(Settings):
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     patience_epochs: int = Field(default=20, ge=1)
+    class_balance: float = Field(default=0.5, ge=0, le=1, description="0: none, 1: all classes weigh the same")
+    warmup_share: float = Field(default=0.1, ge=0, lt=1, description="share of all steps with a rising learning rate")
+    gradient_clip: float = Field(default=1.0, gt=0)
+    accumulate_batches: int = Field(default=1, ge=1)
+    ema_decay: float = Field(
+        default=0.0, ge=0, lt=1, description="0: off; weights averaged over about 1/(1-decay) steps"
+    )
+    compile_network: bool = False
+    num_loader_workers: int = Field(default=0, ge=0)
 
 
 class PrognosisSettings(Settings):

@@ -74,3 +74,4 @@ class ModelSpec(Settings):
     backbone: ComponentSpec
     use_quantitative: bool = True
     dropout: float = Field(default=0.2, ge=0, lt=1)
+    embedding_size: int = Field(default=32, ge=2)
