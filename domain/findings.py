@@ -91,6 +91,7 @@ class QualityCode(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     NO_USABLE_SERIES = "no_usable_series"
     SCAN_NOT_FOUND = "scan_not_found"
+    AMBIGUOUS_SCAN = "ambiguous_scan"
     INTERNAL_ERROR = "internal_error"
 
 
