@@ -1,4 +1,4 @@
-"""Which study belongs to which row of the case table. Nothing is lost: what does not match is returned with a reason."""
+"""Which study belongs to which row of the case table. What does not match is returned with a reason, never lost."""
 
 from __future__ import annotations
 

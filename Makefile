@@ -1,0 +1,50 @@
+# make demo   synthetic patients -> train -> infer -> evaluate -> runs/demo/report.html
+# make test   install and run the tests        make lint   ruff and mypy        make bench   the benchmarks
+# The plain pip route, for Windows too, is in README.md.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+DEMO := runs/demo
+DEMO_TRAINING_PATIENTS ?= 60
+DEMO_TEST_PATIENTS ?= 24
+
+.PHONY: demo test lint bench install clean
+
+install: $(VENV)/.installed
+
+# torch and torchvision must come from one place in one command: a CPU-only torch beside the ordinary torchvision
+# does not import.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	@touch $@
+
+demo: install
+	rm -rf $(DEMO)
+	$(RUN) -m data_pipeline phantoms --out $(DEMO)/training_patients --patients $(DEMO_TRAINING_PATIENTS) --seed 1 --size tiny
+	$(RUN) -m data_pipeline phantoms --out $(DEMO)/test_patients --patients $(DEMO_TEST_PATIENTS) --seed 2 --size tiny
+	$(RUN) train.py configs/train/demo.yaml
+	$(RUN) infer.py $(DEMO)/test_patients/scans --model $(DEMO)/training/model.hrct \
+		--cases $(DEMO)/test_patients/cases.csv --out $(DEMO)
+	$(RUN) evaluate.py $(DEMO)/predictions.csv --cases $(DEMO)/test_patients/cases.csv --out $(DEMO)/evaluation
+	@echo
+	@echo "Done, on synthetic patients only. Look at:"
+	@echo "  $(DEMO)/report.html                 every patient: slices, pattern, prognosis"
+	@echo "  $(DEMO)/evaluation/report.html      how well it did on patients it never saw"
+	@echo "  $(DEMO)/training/model.hrct         the model: try it on your own folder with infer.py"
+
+test: install
+	$(RUN) -m pytest
+
+lint: install
+	$(RUN) -m pip install --quiet --constraint constraints.txt ".[lint]"
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+bench: install
+	@for script in benchmarks/*.py; do echo "== $$script"; $(RUN) $$script || exit 1; done
+
+clean:
+	rm -rf $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
