@@ -102,6 +102,13 @@ class AntibodyVocabulary(Settings):
         """Keys in order."""
         return tuple(entry.key for entry in self.antibodies)
 
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """Group of each key; a modifier (Ro52) is a group of its own."""
+        return tuple(
+            entry.key if entry.role is AntibodyRole.MODIFIER else entry.group.value for entry in self.antibodies
+        )
+
     def find(self, name: str) -> AntibodyEntry | None:
         """The entry of a key or alias, whatever its case."""
         wanted = name.strip().casefold()

@@ -46,6 +46,9 @@ def code_cohort(
         covariate_names=covariates.coded_names,
         covariates=covariates.code([case.covariates for case in cases]),
         centres=tuple(case.site for case in cases),
+        antibody_groups=antibodies.group_names,
+        covariate_blocks=covariates.coded_blocks,
+        patient_ids=tuple(case.patient_id for case in cases),
     )
     return data if endpoint is None else with_outcomes(data, cases, endpoint)
 

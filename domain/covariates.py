@@ -113,6 +113,11 @@ class CovariateVocabulary(Settings):
             names += [f"{entry.key}={level}" for level in entry.levels[1:]] or [entry.key]
         return tuple(names)
 
+    @property
+    def coded_blocks(self) -> tuple[str, ...]:
+        """Block of each of ``coded_names``."""
+        return tuple(entry.block.value for entry in self.covariates for _ in entry.levels[1:] or (entry.key,))
+
     def code(self, rows: Sequence[Mapping[str, CovariateValue]]) -> NDArray[np.float64]:
         """Covariates as numbers: canonical unit, natural logarithm where the entry says so, 0/1 for levels.
 

@@ -60,6 +60,19 @@ class CaseTableError(InputError):
         super().__init__("\n".join([f"{self.source}: {len(self.problems)} problem(s) in the case table", *shown]))
 
 
+class PrognosisDataError(InputError):
+    """The prognostic head refuses its data: an outcome leak, an impossible value, no event at all.
+
+    Attributes:
+        problems: One line per problem, each naming the column.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        lines = "\n".join(f"  - {problem}" for problem in self.problems)
+        super().__init__(f"the prognostic head refuses this data: {len(self.problems)} problem(s)\n{lines}")
+
+
 class ScanFolderError(InputError):
     """SCANS does not exist, cannot be listed, or holds nothing that could be a scan."""
 

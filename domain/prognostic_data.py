@@ -29,6 +29,11 @@ class PrognosticData:
         centres: Shape (N,), site names; used in training only.
         time_days: Shape (N,), >= 0, from the index CT.
         cause: int, shape (N,): 0 censored, k for the k-th cause of the endpoint.
+        antibody_groups: Group of each antibody key (``AntibodyVocabulary.group_names``); empty means the shipped vocabulary's.
+        covariate_blocks: Block of each covariate name; empty means the shipped vocabulary's, else ``clinical``.
+        covariate_days: Shape (N, C), day of measurement counted from the index CT, NaN where unknown; None unchecked.
+        patient_ids: Shape (N,); rows of one patient stay together in every fold and resample. None: one row each.
+        patterns_out_of_fold: False marks probabilities (or an embedding) of a network trained on these patients.
     """
 
     case_ids: tuple[str, ...]
@@ -44,6 +49,11 @@ class PrognosticData:
     centres: tuple[str, ...] | None = None
     time_days: FloatArray | None = None
     cause: NDArray[np.int64] | None = None
+    antibody_groups: tuple[str, ...] = ()
+    covariate_blocks: tuple[str, ...] = ()
+    covariate_days: FloatArray | None = None
+    patient_ids: tuple[str, ...] | None = None
+    patterns_out_of_fold: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("antibodies", "covariates", "embedding", "pattern_probabilities", "quantitative"):
@@ -70,7 +80,7 @@ class PrognosticData:
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray):
                 changed[field.name] = value[index]
-            elif field.name in {"case_ids", "centres"} and value is not None:
+            elif field.name in {"case_ids", "centres", "patient_ids"} and value is not None:
                 changed[field.name] = tuple(value[i] for i in index)
         return self.replaced(**changed)
 

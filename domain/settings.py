@@ -56,16 +56,46 @@ class TrainingSettings(Settings):
 
 
 class PrognosisSettings(Settings):
-    """Fit of the prognostic head."""
+    """Fit of the prognostic head. Penalties are precisions of Gaussian priors on log-hazard coefficients.
+
+    Attributes:
+        main_penalty: Ridge on standardised clinical and image columns, times the factor that wins in CV.
+        gate_penalties: Strengths of the antibody x image/biomarker gates tried in CV, beside none at all.
+        deviation_penalty: Ridge on single antibodies around their group's effect.
+        time_effect_penalty: Ridge on antibody x log-time.
+        baseline_smoothness: Penalty on first differences of the log baseline.
+        centre_penalty: 1 / variance of the random centre effect; 0 leaves centres out.
+        masked_copy_weight: Weight of the copy of each patient without the antibody panel.
+        masked_share_weight: Weight of the copies without the image, without the tables, and with one item masked.
+        gate_groups: Antibody groups with gates and log-time effects.
+        gate_covariates: Covariates whose effect may differ by antibody.
+        untested_mode: ``state``: an untested antibody has an effect of its own; ``marginal``: average over its states.
+        min_events_per_cause: Below it a cause is pooled with other rare ones, or gets a baseline only.
+        weak_positive_weight: Evidence of a weak blot, relative to a strong one (0.71 / 0.96, positive predictive value).
+        max_rows_for_search: Penalties are chosen on at most this many patients.
+    """
 
     num_embedding_components: int = Field(default=4, ge=0)
     main_penalty: float = Field(default=1.0, gt=0)
+    main_penalty_factors: tuple[float, ...] = Field(default=(1.0, 4.0, 16.0), min_length=1)
     gate_penalties: tuple[float, ...] = (40.0, 10.0, 3.0)
     try_no_gates: bool = True
+    deviation_penalty: float = Field(default=8.0, gt=0)
+    time_effect_penalty: float = Field(default=1.0, gt=0)
+    baseline_smoothness: float = Field(default=1.0, ge=0)
+    centre_penalty: float = Field(default=16.0, ge=0)
     masked_copy_weight: float = Field(default=0.25, ge=0)
+    masked_share_weight: float = Field(default=0.1, ge=0)
+    gate_groups: tuple[str, ...] = ("mda5", "ars")
+    gate_covariates: tuple[str, ...] = ("ferritin", "crp", "kl6", "fvc")
+    untested_mode: Literal["state", "marginal"] = "state"
+    min_events_per_cause: int = Field(default=10, ge=1)
+    min_events_per_interval: int = Field(default=5, ge=1)
+    weak_positive_weight: float = Field(default=0.74, ge=0, le=1)
     num_bootstrap: int = Field(default=200, ge=0)
     band_level: float = Field(default=0.9, gt=0, lt=1)
     num_cv_folds: int = Field(default=5, ge=2)
+    max_rows_for_search: int = Field(default=4000, ge=50)
     seed: int = 0
 
 
