@@ -29,7 +29,7 @@ class PrognosticData:
         centres: Shape (N,), site names; used in training only.
         time_days: Shape (N,), >= 0, from the index CT.
         cause: int, shape (N,): 0 censored, k for the k-th cause of the endpoint.
-        antibody_groups: Group of each antibody key (``AntibodyVocabulary.group_names``); empty means the shipped vocabulary's.
+        antibody_groups: Group of each antibody (``AntibodyVocabulary.group_names``); empty: the shipped vocabulary.
         covariate_blocks: Block of each covariate name; empty means the shipped vocabulary's, else ``clinical``.
         covariate_days: Shape (N, C), day of measurement counted from the index CT, NaN where unknown; None unchecked.
         patient_ids: Shape (N,); rows of one patient stay together in every fold and resample. None: one row each.

@@ -71,7 +71,7 @@ class PrognosisSettings(Settings):
         gate_covariates: Covariates whose effect may differ by antibody.
         untested_mode: ``state``: an untested antibody has an effect of its own; ``marginal``: average over its states.
         min_events_per_cause: Below it a cause is pooled with other rare ones, or gets a baseline only.
-        weak_positive_weight: Evidence of a weak blot, relative to a strong one (0.71 / 0.96, positive predictive value).
+        weak_positive_weight: Evidence of a weak blot relative to a strong one (predictive values 0.71 and 0.96).
         max_rows_for_search: Penalties are chosen on at most this many patients.
     """
 
