@@ -1,0 +1,130 @@
+"""Which studies are done: the result files themselves are the ledger, there is no second book that could disagree."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from domain.findings import QualityCode
+from domain.records import CaseResult, StudyTask
+from domain.result_json import DamagedResultError, result_from_json, result_to_json
+from domain.specs import DIGEST_LENGTH
+from domain.whole_files import remove_partial_files, write_whole
+
+logger = logging.getLogger(__name__)
+
+INPUT = "input"  # key in ``CaseResult.digests`` for the digest of the source files and the case row
+PICTURE_PREFIX = "picture:"  # keys in ``CaseResult.digests`` for the files beside the result
+CASES = "cases"
+PRIVATE = "private"
+
+# A machine's bad day rather than a property of the scan: tried again by the next run.
+TRANSIENT_CODES = frozenset(
+    {
+        QualityCode.DECODER_CRASHED,
+        QualityCode.TIMED_OUT,
+        QualityCode.OUT_OF_MEMORY,
+        QualityCode.INTERNAL_ERROR,
+    }
+)
+
+
+class Ledger:
+    """Results of one output folder.
+
+    Args:
+        out_dir: ``OUT``; results are in ``OUT/cases``, timings in ``OUT/private``.
+        digests: Of model and graph: a result counts only for the same ones.
+        shard: Name of the part of the run, so that parts on several machines never append to one file.
+    """
+
+    def __init__(self, out_dir: Path, digests: Mapping[str, str], *, shard: str = "") -> None:
+        self.out_dir = out_dir
+        self.cases_dir = out_dir / CASES
+        self.digests = dict(digests)
+        self._timings_path = out_dir / PRIVATE / f"seconds{f'-{shard}' if shard else ''}.jsonl"
+
+    def path(self, case_key: str) -> Path:
+        """Where the result of a case is or will be."""
+        return self.cases_dir / f"{case_key}.json"
+
+    def clean(self) -> None:
+        """Remove half-written files of a killed run. Only the holder of the output lock may do this."""
+        removed = sum(remove_partial_files(folder) for folder in (self.cases_dir, self.out_dir) if folder.is_dir())
+        if removed:
+            logger.info("removed %d half-written file(s) of an earlier run", removed)
+
+    def find_done(self, task: StudyTask, input_digest: str, newest_change: float) -> CaseResult | None:
+        """The result of a study that needs no second run, else None.
+
+        It must be whole, carry the same input, model and graph digests, be younger than its source files, have its
+        pictures beside it unchanged, and not have ended for a reason that may pass.
+        """
+        path = self.path(task.case_key)
+        try:
+            written = path.stat().st_mtime
+            result = result_from_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (DamagedResultError, UnicodeDecodeError) as problem:
+            logger.warning("case %s: %s; it is run again", task.case_key, problem)
+            return None
+        expected = {**self.digests, INPUT: input_digest}
+        same = result.case_key == task.case_key and expected.items() <= result.digests.items()
+        fresh = newest_change <= written and result.failure_code not in TRANSIENT_CODES
+        return result if same and fresh and self._has_its_pictures(result) else None
+
+    def record(self, result: CaseResult, input_digest: str) -> CaseResult:
+        """Write a result and append its timings; gives the result as written, digests included.
+
+        Raises:
+            OSError: The folder cannot be written.
+            DamagedResultError: The result holds a value that JSON cannot carry back (NaN in a plain number).
+        """
+        digests = {**result.digests, **self.digests, INPUT: input_digest}
+        digests |= {f"{PICTURE_PREFIX}{name}": _file_digest(self.cases_dir / name) for name in sorted(result.pictures)}
+        text = result_to_json(result.model_copy(update={"digests": digests}))
+        whole = result_from_json(text)
+        write_whole(self.path(result.case_key), text)
+        self._append_timings(result)
+        return whole.model_copy(update={"seconds": result.seconds})
+
+    def read(self, case_keys: Iterable[str]) -> Iterator[CaseResult]:
+        """Results in the order asked for, timings included where known; one is in memory at a time."""
+        timings = read_timings(self.out_dir)
+        for key in case_keys:
+            result = result_from_json(self.path(key).read_text(encoding="utf-8"))
+            yield result.model_copy(update={"seconds": timings.get(key, {})})
+
+    def _has_its_pictures(self, result: CaseResult) -> bool:
+        return all(
+            (self.cases_dir / name).is_file()
+            and _file_digest(self.cases_dir / name) == result.digests.get(f"{PICTURE_PREFIX}{name}")
+            for name in result.pictures
+        )
+
+    def _append_timings(self, result: CaseResult) -> None:
+        rounded = {stage: round(seconds, 4) for stage, seconds in result.seconds.items()}
+        self._timings_path.parent.mkdir(parents=True, exist_ok=True)
+        with self._timings_path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"case_key": result.case_key, "seconds": rounded}) + "\n")
+
+
+def read_timings(out_dir: Path) -> dict[str, dict[str, float]]:
+    """Seconds per stage of each case: the last run of it counts, a line cut short is skipped."""
+    timings: dict[str, dict[str, float]] = {}
+    for path in sorted((out_dir / PRIVATE).glob("seconds*.jsonl")):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                entry = json.loads(line)
+                timings[str(entry["case_key"])] = {str(k): float(v) for k, v in entry["seconds"].items()}
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue  # the last line of a killed run; timings are never needed to go on
+    return timings
+
+
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:DIGEST_LENGTH]

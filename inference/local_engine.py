@@ -1,0 +1,211 @@
+"""Worker processes on this machine: hands studies out, restarts what dies, enforces limits. Nothing is written here."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from typing import Any
+
+from domain.errors import InputError
+from domain.records import CaseResult, StudyTask
+from inference.failures import Failure, failed_result, failure_of_exit, out_of_memory, timed_out
+from inference.machine import gpu_of_worker
+from inference.memory_watch import GIB
+from inference.worker import MakeWorker
+from inference.worker_handle import STAGED_CAPACITY, WorkerHandle
+from inference.worker_messages import Say, WorkerSetup
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.2  # how often limits are looked at; results are taken as soon as they come
+MAX_START_FAILURES = 3  # processes in a row that die before they are ready
+
+NumberedStudy = tuple[int, StudyTask]
+OnResult = Callable[[int, CaseResult], None]
+
+
+class WorkerStartError(InputError):
+    """No worker can be made: the model does not load, or the process dies while it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one study may take.
+
+    Attributes:
+        timeout_s: Working time; waiting for its turn does not count.
+        memory_gib: Memory of its process.
+    """
+
+    timeout_s: float
+    memory_gib: float
+
+
+class LocalEngine:
+    """Runs studies in ``num_workers`` processes.
+
+    A process that dies takes no study with it: each of its studies is tried once more, alone in a fresh process, so
+    that the guilty one is known and a process killed from outside costs nothing.
+    """
+
+    def __init__(
+        self,
+        make_worker: MakeWorker,
+        num_workers: int,
+        limits: Limits,
+        *,
+        num_threads: int,
+        gpus: tuple[str, ...] | None,
+    ) -> None:
+        self._setups = [
+            WorkerSetup(make_worker, num_threads, gpu_of_worker(index, gpus)) for index in range(num_workers)
+        ]
+        self._limits = limits
+        self._workers: list[WorkerHandle | None] = [None] * num_workers
+        self._waiting: deque[NumberedStudy] = deque()
+        self._suspects: deque[NumberedStudy] = deque()  # were in a process that died: to be tried alone
+        self._tried_alone: set[int] = set()
+        self._in_hand: dict[int, StudyTask] = {}
+        self._start_failures = 0
+        self._on_result: OnResult = _drop
+
+    def run(self, studies: Iterable[NumberedStudy], on_result: OnResult) -> None:
+        """Run all studies; ``on_result`` is called in this thread, in the order of completion.
+
+        Raises:
+            WorkerStartError: Workers cannot be made.
+            KeyboardInterrupt: Passed on after the processes were ended.
+        """
+        self._on_result = on_result
+        source = iter(studies)
+        try:
+            while self._hand_out(source) or self._in_hand:
+                self._listen()
+                self._enforce_limits()
+            self._end_workers()
+        finally:
+            for worker in self._living():
+                worker.kill()
+
+    # ---------------------------------------------------------------------------------------- handing out
+
+    def _hand_out(self, source: Iterator[NumberedStudy]) -> bool:
+        """Give every worker with room a study and start workers as needed; tells whether anything is left to give."""
+        while len(self._waiting) < len(self._workers) and (study := next(source, None)) is not None:
+            self._waiting.append(study)
+        self._start_workers()
+        for worker in self._living():
+            while worker.has_room and (study := self._next_for(worker)) is not None:
+                index, task = study
+                self._in_hand[index] = task
+                worker.give(index, task)
+        return bool(self._waiting or self._suspects)
+
+    def _next_for(self, worker: WorkerHandle) -> NumberedStudy | None:
+        if self._tried_alone & worker.clocks.keys():
+            return None  # a suspect keeps its process to itself
+        if self._suspects and not worker.clocks:
+            study = self._suspects.popleft()
+            self._tried_alone.add(study[0])
+            return study
+        return self._waiting.popleft() if self._waiting else None
+
+    def _start_workers(self) -> None:
+        wanted = min(len(self._workers), len(self._waiting) + len(self._suspects) + len(self._in_hand))
+        for place, worker in enumerate(self._workers):
+            if len(self._living()) >= wanted:
+                return
+            if worker is None:
+                self._workers[place] = WorkerHandle(self._setups[place])
+
+    def _living(self) -> list[WorkerHandle]:
+        return [worker for worker in self._workers if worker is not None]
+
+    # ---------------------------------------------------------------------------------------- listening
+
+    def _listen(self) -> None:
+        by_connection = {worker.connection: worker for worker in self._living()}
+        for connection in wait(list(by_connection), timeout=POLL_S):
+            worker = by_connection[connection]  # type: ignore[index]
+            try:
+                message = worker.connection.recv()
+            except (EOFError, OSError):
+                self._bury(worker, worker.wait(), failure=None)
+            else:
+                self._hear(worker, message)
+
+    def _hear(self, worker: WorkerHandle, message: tuple[Any, ...]) -> None:
+        said, *rest = message
+        if said is Say.READY:
+            worker.is_ready, worker.capacity = True, STAGED_CAPACITY if rest[0] else 1
+            self._start_failures = 0
+        elif said is Say.BROKEN:
+            raise WorkerStartError(rest[0] if rest[1] else f"the worker cannot be made: {rest[0]}; see the private log")
+        elif said is Say.BEGAN:
+            worker.clocks[rest[0]].start()
+        elif said is Say.WAITS:
+            worker.clocks[rest[0]].stop()
+        elif said is Say.DONE:
+            del worker.clocks[rest[0]]
+            self._settle(rest[0], rest[1])
+        else:
+            logging.getLogger(rest[1]).log(rest[0], rest[2])
+
+    def _settle(self, index: int, result: CaseResult) -> None:
+        del self._in_hand[index]
+        self._tried_alone.discard(index)
+        self._on_result(index, result)
+
+    # ---------------------------------------------------------------------------------------- deaths and limits
+
+    def _enforce_limits(self) -> None:
+        for worker in self._living():
+            late = worker.overdue(self._limits.timeout_s)
+            if late is not None:
+                self._fail(worker, late, timed_out(self._limits.timeout_s))
+            elif worker.clocks and worker.memory_bytes > self._limits.memory_gib * GIB:
+                self._bury(worker, worker.kill(), failure=out_of_memory(self._limits.memory_gib))
+
+    def _fail(self, worker: WorkerHandle, index: int, failure: Failure) -> None:
+        """One study is known to be at fault: its neighbour in the same process goes back to the front of the queue."""
+        clock = worker.clocks.pop(index)
+        for other in worker.clocks:
+            self._waiting.appendleft((other, self._in_hand.pop(other)))
+        worker.clocks.clear()
+        self._bury(worker, worker.kill(), failure=failure)
+        self._settle(index, failed_result(self._in_hand[index], failure, clock.elapsed_s))
+
+    def _bury(self, worker: WorkerHandle, exit_code: int | None, *, failure: Failure | None) -> None:
+        """A process is gone. Studies tried alone are settled; others are tried once more, alone.
+
+        Args:
+            worker: Whose process it was.
+            exit_code: How it ended.
+            failure: Why it was ended, where this engine did it.
+        """
+        self._workers[self._workers.index(worker)] = None
+        if not worker.is_ready:
+            self._start_failures += 1
+            if self._start_failures >= MAX_START_FAILURES:
+                raise WorkerStartError(f"the worker process dies while it starts (exit code {exit_code})")
+        for index, clock in worker.clocks.items():
+            task = self._in_hand[index]
+            if index in self._tried_alone:
+                self._settle(index, failed_result(task, failure or failure_of_exit(exit_code), clock.elapsed_s))
+            else:
+                logger.warning("case %s was in a process that ended (%s); it is tried alone", task.case_key, exit_code)
+                del self._in_hand[index]
+                self._suspects.append((index, task))
+
+    def _end_workers(self) -> None:
+        for worker in self._living():
+            worker.stop()
+        self._workers = [None] * len(self._workers)
+
+
+def _drop(index: int, result: CaseResult) -> None:
+    """Stands in until a run has begun."""
+    del index, result

@@ -1,0 +1,115 @@
+"""What may identify a person or a source: the secret, tables of keys and series, the log. All under ``private/``."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import hmac
+import io
+import logging
+import os
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from domain.errors import OutputFolderError
+from domain.records import FileRecord, SeriesRef, StudyTask
+from domain.series_rows import FILE_COLUMNS, SERIES_COLUMNS, Cell, file_row, series_row
+from domain.whole_files import write_whole
+
+PRIVATE = "private"
+SECRET_FILE = "secret.txt"
+LOG_FILE = "run.log"
+KEY_LENGTH = 16  # hex digits of a case key; 64 bits: a million studies collide with a chance of 3e-8
+SHORTEST_SECRET = 16  # characters; a shorter one could be guessed and the keys turned back into UIDs
+KEY_COLUMNS = ("case_key", "study_uid", "series_uid", "patient_id", "study_date", "series_key", "path")
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def run_secret(out_dir: Path, given: str | None = None) -> str:
+    """The secret that keys are made with: as given, else the one kept in ``private/``, made there when missing.
+
+    Args:
+        out_dir: ``OUT``.
+        given: Set it to the content of another run's ``private/secret.txt`` and both runs share keys.
+
+    Raises:
+        OutputFolderError: The given secret is too short, differs from the kept one, or nothing can be written.
+    """
+    path = out_dir / PRIVATE / SECRET_FILE
+    if given is not None and len(given.strip()) < SHORTEST_SECRET:
+        raise OutputFolderError(f"a key secret has at least {SHORTEST_SECRET} characters, found {len(given.strip())}")
+    try:
+        _create_once(path, (given.strip() if given else secrets.token_hex(32)) + "\n")
+    except OSError as error:
+        raise OutputFolderError(f"{out_dir} cannot be written ({error.strerror}); choose another --out") from error
+    kept = path.read_text(encoding="utf-8").strip()
+    if given is not None and given.strip() != kept:
+        raise OutputFolderError(f"{path} holds another secret than the one given; keys of one folder share one secret")
+    return kept
+
+
+def _create_once(path: Path, text: str) -> None:
+    """Write a file unless it is there; of two runs that start at once, one makes it, and nobody meets half of it."""
+    if path.exists():
+        return
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    write_whole(draft, text)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a disk without hard links
+        draft.replace(path)
+    draft.unlink(missing_ok=True)
+
+
+def case_key(secret: str, study_uid: str) -> str:
+    """A key that cannot be turned back into the UID without the secret, the same for the same two.
+
+    Args:
+        secret: Of ``run_secret``.
+        study_uid: StudyInstanceUID, or whatever stands for the study where it has none.
+    """
+    return hmac.new(secret.encode(), study_uid.encode(), hashlib.sha256).hexdigest()[:KEY_LENGTH]
+
+
+def write_keys(out_dir: Path, tasks: Iterable[StudyTask]) -> None:
+    """``private/keys.csv``: the only way back from a case key to a person."""
+    rows = []
+    for task in tasks:
+        identity = task.series.identity
+        facts = (identity.study_uid, identity.series_uid, identity.patient_id, identity.study_date)
+        row = (task.case_key, *facts, task.series.series_key, identity.path)
+        rows.append(dict(zip(KEY_COLUMNS, row, strict=True)))
+    _write_table(out_dir / PRIVATE / "keys.csv", KEY_COLUMNS, rows)
+
+
+def write_series(out_dir: Path, series: Iterable[SeriesRef], files: Iterable[FileRecord] = ()) -> None:
+    """``private/series.csv`` and ``private/files.csv``: everything that was found, and what became of it."""
+    _write_table(out_dir / PRIVATE / "series.csv", SERIES_COLUMNS, [series_row(item) for item in series])
+    _write_table(out_dir / PRIVATE / "files.csv", FILE_COLUMNS, [file_row(item) for item in files])
+
+
+def open_log(out_dir: Path, *, level: int = logging.INFO) -> logging.Handler:
+    """Append log records of this process and its workers to ``private/run.log``.
+
+    Returns:
+        The handler, added to the root logger; the caller removes and closes it.
+    """
+    path = out_dir / PRIVATE / LOG_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    handler.setLevel(level)
+    logging.getLogger().addHandler(handler)
+    logging.getLogger().setLevel(min(level, logging.getLogger().level or level))
+    return handler
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue())

@@ -1,0 +1,274 @@
+"""One call for a whole archive: skips what is done, runs the rest in isolation, writes each result as it comes."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from domain.errors import ExitCode, InputError, OutputFolderError
+from domain.findings import QualityCode, Stage
+from domain.records import CaseResult, CaseStatus, StudyTask
+from domain.result_json import DamagedResultError
+from domain.settings import InferSettings
+from inference.failures import Failure, failed_result
+from inference.input_digest import input_digest, newest_change
+from inference.ledger import Ledger
+from inference.local_engine import Limits, LocalEngine, NumberedStudy
+from inference.machine import choose_num_workers, num_cores, visible_gpus
+from inference.output_lock import locked_output
+from inference.worker import MakeWorker, guarded
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFinished:
+    """What a progress display is told after each study.
+
+    Attributes:
+        result: As written.
+        was_done: It was there from an earlier run.
+        num_done: Studies finished so far, earlier runs included.
+        num_studies: Of all.
+    """
+
+    result: CaseResult
+    was_done: bool
+    num_done: int
+    num_studies: int
+
+
+Progress = Callable[[StudyFinished], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a run did. Results stay on disk and are read one at a time.
+
+    Attributes:
+        out_dir: ``OUT``.
+        case_keys: Of all studies with a result, in the order of the tasks.
+        counts: Studies per status.
+        num_resumed: Of them, how many were there before.
+        stage_seconds: Sum over the studies of this run, s.
+        wall_seconds: Duration of this run, s.
+        num_workers: Processes used; 0 for none.
+        was_interrupted: Stopped before the end; the same command goes on.
+    """
+
+    out_dir: Path
+    case_keys: tuple[str, ...]
+    counts: Mapping[CaseStatus, int]
+    num_resumed: int
+    stage_seconds: Mapping[str, float]
+    wall_seconds: float
+    num_workers: int
+    was_interrupted: bool = False
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """As in the contract."""
+        if self.was_interrupted:
+            return ExitCode.INTERRUPTED
+        bad = self.counts.get(CaseStatus.FAILED, 0) + self.counts.get(CaseStatus.REJECTED, 0)
+        return ExitCode.SOME_FAILED if bad else ExitCode.OK
+
+    def results(self) -> Iterator[CaseResult]:
+        """Every result, in the order of the tasks, one in memory at a time."""
+        return Ledger(self.out_dir, {}).read(self.case_keys)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How one run differs from the next on the same archive.
+
+    Attributes:
+        shard: ``(i, n)``, i from 1: run the i-th of n parts. Shards may share an output folder.
+        in_process: Run in this process: no isolation, no limits, nothing to start. For tests and debugging.
+    """
+
+    shard: tuple[int, int] | None = None
+    in_process: bool = False
+
+    @property
+    def shard_name(self) -> str:
+        """Name of the part in file names; empty for the whole."""
+        return f"{self.shard[0]}-of-{self.shard[1]}" if self.shard else ""
+
+
+@dataclass(slots=True)
+class _Run:
+    """The state of one run: what is finished, and how to finish one more."""
+
+    tasks: Sequence[StudyTask]
+    ledger: Ledger
+    progress: Progress | None
+    statuses: dict[int, CaseStatus] = field(default_factory=dict)
+    input_digests: dict[int, str] = field(default_factory=dict)
+    stage_seconds: Counter[str] = field(default_factory=Counter)
+    num_resumed: int = 0
+
+    def undone(self) -> Iterator[NumberedStudy]:
+        """Studies that need a run; those that do not are counted on the way."""
+        for index, task in enumerate(self.tasks):
+            try:
+                digest, changed = input_digest(task), newest_change(task)
+            except (OSError, KeyError):
+                self.input_digests[index] = ""
+                message = "A file of this study vanished or cannot be read."
+                self.finish(index, failed_result(task, Failure(Stage.READ, QualityCode.UNREADABLE, message)))
+                continue
+            self.input_digests[index] = digest
+            done = self.ledger.find_done(task, digest, changed)
+            if done is None:
+                yield index, task
+            else:
+                self.num_resumed += 1
+                self._count(index, done, was_done=True)
+
+    def finish(self, index: int, result: CaseResult) -> None:
+        """Write the result of one study."""
+        digest = self.input_digests.pop(index)
+        try:
+            written = self._write(index, result, digest)
+        except OSError as error:
+            raise OutputFolderError(
+                f"{self.ledger.out_dir} cannot be written any more ({error.strerror}); {len(self.statuses)} of "
+                f"{len(self.tasks)} studies are done and kept: free some space and run the same command again"
+            ) from error
+        self.stage_seconds.update(written.seconds)
+        self._count(index, written, was_done=False)
+
+    def _write(self, index: int, result: CaseResult, digest: str) -> CaseResult:
+        try:
+            return self.ledger.record(result, digest)
+        except DamagedResultError:
+            logger.exception("case %s gave a result that cannot be written", result.case_key)
+            message = "The result holds a value that cannot be written; please report it."
+            failure = Failure(Stage.WRITE, QualityCode.INTERNAL_ERROR, message)
+            return self.ledger.record(failed_result(self.tasks[index], failure), digest)
+
+    def _count(self, index: int, result: CaseResult, *, was_done: bool) -> None:
+        self.statuses[index] = result.status
+        if self.progress is not None:
+            self.progress(StudyFinished(result, was_done, len(self.statuses), len(self.tasks)))
+
+
+def run_studies(
+    tasks: Iterable[StudyTask],
+    make_worker: MakeWorker,
+    out_dir: Path,
+    settings: InferSettings,
+    digests: Mapping[str, str],
+    *,
+    progress: Progress | None = None,
+    options: RunOptions = RunOptions(),
+) -> RunSummary:
+    """Run every study that has no result yet, each isolated from the others.
+
+    Args:
+        tasks: Studies; a case key may occur once.
+        make_worker: Picklable; called once per worker process, gives the callable that turns a study into a result.
+        out_dir: ``OUT``: results go to ``OUT/cases``, timings and locks to ``OUT/private``.
+        settings: Engine, number of workers and limits of one study.
+        digests: Of model and graph; a result made with others is made again.
+        progress: Called after each study, in this thread.
+        options: Part of the archive, and where to run it.
+
+    Returns:
+        What was done. A study that crashes, hangs or raises is one row in it.
+
+    Raises:
+        InputError: Two studies have the same key, or workers cannot be made.
+        OutputFolderError: The folder is held by another run, or cannot be written (any more).
+    """
+    mine = select_shard(_checked(tasks), options.shard)
+    start = time.perf_counter()
+    run = _Run(mine, Ledger(out_dir, digests, shard=options.shard_name), progress)
+    num_workers = 0 if options.in_process else choose_num_workers(settings.num_workers, settings.study_memory_gib)
+    was_interrupted = False
+    with locked_output(out_dir, shard=options.shard_name), _terminate_as_interrupt():
+        if options.shard is None:
+            run.ledger.clean()
+        try:
+            _execute(run, make_worker, settings, num_workers)
+        except KeyboardInterrupt:
+            was_interrupted = True
+    return RunSummary(
+        out_dir=out_dir,
+        case_keys=tuple(mine[index].case_key for index in sorted(run.statuses)),
+        counts=Counter(run.statuses.values()),
+        num_resumed=run.num_resumed,
+        stage_seconds=dict(run.stage_seconds),
+        wall_seconds=time.perf_counter() - start,
+        num_workers=num_workers,
+        was_interrupted=was_interrupted,
+    )
+
+
+def select_shard(tasks: Sequence[StudyTask], shard: tuple[int, int] | None) -> Sequence[StudyTask]:
+    """Every n-th study from the i-th on, i from 1: parts of equal size whatever the order.
+
+    Raises:
+        InputError: i is not within 1..n.
+    """
+    if shard is None:
+        return tasks
+    part, num_parts = shard
+    if not 1 <= part <= num_parts:
+        raise InputError(f"--shard {part}/{num_parts}: the part must be between 1 and {num_parts}")
+    return tasks[part - 1 :: num_parts]
+
+
+def _execute(run: _Run, make_worker: MakeWorker, settings: InferSettings, num_workers: int) -> None:
+    if not num_workers:
+        _run_here(run, make_worker)
+        return
+    limits = Limits(settings.study_timeout_s, settings.study_memory_gib)
+    num_threads = max(1, num_cores() // num_workers)
+    gpus = visible_gpus(settings.device)
+    LocalEngine(make_worker, num_workers, limits, num_threads=num_threads, gpus=gpus).run(run.undone(), run.finish)
+
+
+def _run_here(run: _Run, make_worker: MakeWorker) -> None:
+    worker = None
+    for index, task in run.undone():
+        worker = worker or make_worker()
+        begin = time.perf_counter()
+        result = guarded(task, lambda task=task, worker=worker: worker(task))  # type: ignore[misc]
+        seconds = {"total": time.perf_counter() - begin} | result.seconds
+        run.finish(index, result.model_copy(update={"seconds": seconds}))
+
+
+def _checked(tasks: Iterable[StudyTask]) -> list[StudyTask]:
+    listed = list(tasks)
+    twice = sorted(key for key, count in Counter(task.case_key for task in listed).items() if count > 1)
+    if twice:
+        raise InputError(f"{len(twice)} case key(s) stand for two studies each, the first is {twice[0]!r}")
+    return listed
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM (a batch system that wants its node back) ends a run as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+from runner_workers import act, make_task
+
+from domain.antibodies import AntibodyResult, AntibodyStatus
+from domain.records import Case, CaseResult, CaseStatus, StudyTask
+from inference.input_digest import input_digest, newest_change
+from inference.ledger import Ledger, read_timings
+
+
+def recorded(tmp_path: Path) -> tuple[Ledger, StudyTask, str]:
+    ledger = Ledger(tmp_path / "out", {"model": "m"})
+    task = make_task(tmp_path / "in", "a")
+    digest = input_digest(task)
+    (tmp_path / "out" / "cases").mkdir(parents=True)
+    (tmp_path / "out" / "cases" / "a_axial.png").write_bytes(b"picture")
+    result = act(task).model_copy(update={"pictures": {"a_axial.png": "axial"}})
+    ledger.record(result, digest)
+    return ledger, task, digest
+
+
+def is_done(ledger: Ledger, task: StudyTask, digest: str) -> bool:
+    return ledger.find_done(task, digest, newest_change(task)) is not None
+
+
+def test_a_recorded_study_is_done(tmp_path: Path) -> None:
+    assert is_done(*recorded(tmp_path))
+
+
+def test_a_study_is_not_done_for_another_input(tmp_path: Path) -> None:
+    ledger, task, _ = recorded(tmp_path)
+    assert not is_done(ledger, task, "other")
+
+
+def test_a_result_cut_or_changed_anywhere_is_not_done(tmp_path: Path) -> None:
+    ledger, task, digest = recorded(tmp_path)
+    path = ledger.path("a")
+    whole = path.read_bytes()
+    generator = random.Random(0)
+    for _ in range(100):
+        position = generator.randrange(len(whole) - 1)
+        path.write_bytes(whole[:position])
+        assert not is_done(ledger, task, digest)
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        assert not is_done(ledger, task, digest)
+    path.write_bytes(whole)
+    assert is_done(ledger, task, digest)
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing"])
+def test_a_study_whose_picture_is_damaged_is_not_done(tmp_path: Path, damage: str) -> None:
+    ledger, task, digest = recorded(tmp_path)
+    picture = ledger.cases_dir / "a_axial.png"
+    picture.write_bytes(b"pictura") if damage == "changed" else picture.unlink()
+    assert not is_done(ledger, task, digest)
+
+
+def test_a_file_changed_after_its_result_is_run_again_even_with_equal_samples(tmp_path: Path) -> None:
+    ledger, task, digest = recorded(tmp_path)
+    later = ledger.path("a").stat().st_mtime + 10
+    os.utime(task.series.files[0], (later, later))
+    assert not is_done(ledger, task, digest)
+
+
+def test_the_input_digest_sees_content_and_antibodies_but_not_the_file_name(tmp_path: Path) -> None:
+    first = input_digest(make_task(tmp_path, "a"))
+    moved = make_task(tmp_path, "b")
+    assert input_digest(moved) == first
+    assert input_digest(make_task(tmp_path, "a", "ok!")) != first
+    case = Case("a", "p", antibodies={"mda5": AntibodyResult(AntibodyStatus.POSITIVE)})
+    assert input_digest(StudyTask("b", moved.series, case)) != first
+
+
+def test_timings_survive_a_torn_last_line(tmp_path: Path) -> None:
+    ledger, _, _ = recorded(tmp_path)
+    with (tmp_path / "out" / "private" / "seconds.jsonl").open("a") as stream:
+        stream.write('{"case_key": "b", "sec')
+    assert read_timings(tmp_path / "out") == {"a": {"network": 0.1}}
+    assert next(iter(ledger.read(["a"]))).seconds == {"network": 0.1}
+
+
+def test_cleaning_takes_half_written_files_only(tmp_path: Path) -> None:
+    ledger, task, digest = recorded(tmp_path)
+    (ledger.cases_dir / ".b.json.1-2.partial").write_text("half")
+    ledger.clean()
+    assert sorted(path.name for path in ledger.cases_dir.iterdir()) == ["a.json", "a_axial.png"]
+    assert is_done(ledger, task, digest)
+
+
+def test_status_words_are_those_of_the_contract() -> None:
+    assert CaseResult(case_key="a", status=CaseStatus.REJECTED).status.value == "rejected"
