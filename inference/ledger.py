@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from domain.findings import QualityCode
-from domain.records import CaseResult, StudyTask
+from domain.records import CaseResult
 from domain.result_json import DamagedResultError, result_from_json, result_to_json
 from domain.specs import DIGEST_LENGTH
 from domain.whole_files import remove_partial_files, write_whole
@@ -57,23 +57,23 @@ class Ledger:
         if removed:
             logger.info("removed %d half-written file(s) of an earlier run", removed)
 
-    def find_done(self, task: StudyTask, input_digest: str, newest_change: float) -> CaseResult | None:
+    def find_done(self, case_key: str, input_digest: str, newest_change: float) -> CaseResult | None:
         """The result of a study that needs no second run, else None.
 
         It must be whole, carry the same input, model and graph digests, be younger than its source files, have its
         pictures beside it unchanged, and not have ended for a reason that may pass.
         """
-        path = self.path(task.case_key)
+        path = self.path(case_key)
         try:
             written = path.stat().st_mtime
             result = result_from_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (DamagedResultError, UnicodeDecodeError) as problem:
-            logger.warning("case %s: %s; it is run again", task.case_key, problem)
+            logger.warning("case %s: %s; it is run again", case_key, problem)
             return None
         expected = {**self.digests, INPUT: input_digest}
-        same = result.case_key == task.case_key and expected.items() <= result.digests.items()
+        same = result.case_key == case_key and expected.items() <= result.digests.items()
         fresh = newest_change <= written and result.failure_code not in TRANSIENT_CODES
         return result if same and fresh and self._has_its_pictures(result) else None
 

@@ -18,6 +18,7 @@ from domain.findings import QualityCode, Stage
 from domain.records import CaseResult, CaseStatus, StudyTask
 from domain.result_json import DamagedResultError
 from domain.settings import InferSettings
+from domain.specs import digest_of
 from inference.failures import Failure, failed_result
 from inference.input_digest import input_digest, newest_change
 from inference.ledger import Ledger
@@ -47,6 +48,7 @@ class StudyFinished:
 
 
 Progress = Callable[[StudyFinished], None]
+Study = StudyTask | CaseResult  # to be run, or decided before any worker runs (no usable series, a row without a scan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class RunOptions:
 class _Run:
     """The state of one run: what is finished, and how to finish one more."""
 
-    tasks: Sequence[StudyTask]
+    studies: Sequence[Study]
     ledger: Ledger
     progress: Progress | None
     statuses: dict[int, CaseStatus] = field(default_factory=dict)
@@ -118,7 +120,10 @@ class _Run:
 
     def undone(self) -> Iterator[NumberedStudy]:
         """Studies that need a run; those that do not are counted on the way."""
-        for index, task in enumerate(self.tasks):
+        for index, task in enumerate(self.studies):
+            if isinstance(task, CaseResult):
+                self._take_settled(index, task)
+                continue
             try:
                 digest, changed = input_digest(task), newest_change(task)
             except (OSError, KeyError):
@@ -127,12 +132,22 @@ class _Run:
                 self.finish(index, failed_result(task, Failure(Stage.READ, QualityCode.UNREADABLE, message)))
                 continue
             self.input_digests[index] = digest
-            done = self.ledger.find_done(task, digest, changed)
+            done = self.ledger.find_done(task.case_key, digest, changed)
             if done is None:
                 yield index, task
             else:
                 self.num_resumed += 1
                 self._count(index, done, was_done=True)
+
+    def _take_settled(self, index: int, result: CaseResult) -> None:
+        digest = digest_of(result.model_dump(mode="json", exclude={"seconds"}))
+        done = self.ledger.find_done(result.case_key, digest, newest_change=0.0)
+        if done is None:
+            self.input_digests[index] = digest
+            self.finish(index, result)
+        else:
+            self.num_resumed += 1
+            self._count(index, done, was_done=True)
 
     def finish(self, index: int, result: CaseResult) -> None:
         """Write the result of one study."""
@@ -142,7 +157,7 @@ class _Run:
         except OSError as error:
             raise OutputFolderError(
                 f"{self.ledger.out_dir} cannot be written any more ({error.strerror}); {len(self.statuses)} of "
-                f"{len(self.tasks)} studies are done and kept: free some space and run the same command again"
+                f"{len(self.studies)} studies are done and kept: free some space and run the same command again"
             ) from error
         self.stage_seconds.update(written.seconds)
         self._count(index, written, was_done=False)
@@ -152,18 +167,16 @@ class _Run:
             return self.ledger.record(result, digest)
         except DamagedResultError:
             logger.exception("case %s gave a result that cannot be written", result.case_key)
-            message = "The result holds a value that cannot be written; please report it."
-            failure = Failure(Stage.WRITE, QualityCode.INTERNAL_ERROR, message)
-            return self.ledger.record(failed_result(self.tasks[index], failure), digest)
+            return self.ledger.record(_unwritable(result), digest)
 
     def _count(self, index: int, result: CaseResult, *, was_done: bool) -> None:
         self.statuses[index] = result.status
         if self.progress is not None:
-            self.progress(StudyFinished(result, was_done, len(self.statuses), len(self.tasks)))
+            self.progress(StudyFinished(result, was_done, len(self.statuses), len(self.studies)))
 
 
 def run_studies(
-    tasks: Iterable[StudyTask],
+    tasks: Iterable[Study],
     make_worker: MakeWorker,
     out_dir: Path,
     settings: InferSettings,
@@ -175,7 +188,8 @@ def run_studies(
     """Run every study that has no result yet, each isolated from the others.
 
     Args:
-        tasks: Studies; a case key may occur once.
+        tasks: Studies in the order of the tables; a case key may occur once. A result among them was decided before
+            (rejected at selection, for instance): it is written as it is.
         make_worker: Picklable; called once per worker process, gives the callable that turns a study into a result.
         out_dir: ``OUT``: results go to ``OUT/cases``, timings and locks to ``OUT/private``.
         settings: Engine, number of workers and limits of one study.
@@ -214,18 +228,18 @@ def run_studies(
     )
 
 
-def select_shard(tasks: Sequence[StudyTask], shard: tuple[int, int] | None) -> Sequence[StudyTask]:
+def select_shard(studies: Sequence[Study], shard: tuple[int, int] | None) -> Sequence[Study]:
     """Every n-th study from the i-th on, i from 1: parts of equal size whatever the order.
 
     Raises:
         InputError: i is not within 1..n.
     """
     if shard is None:
-        return tasks
+        return studies
     part, num_parts = shard
     if not 1 <= part <= num_parts:
         raise InputError(f"--shard {part}/{num_parts}: the part must be between 1 and {num_parts}")
-    return tasks[part - 1 :: num_parts]
+    return studies[part - 1 :: num_parts]
 
 
 def _execute(run: _Run, make_worker: MakeWorker, settings: InferSettings, num_workers: int) -> None:
@@ -248,7 +262,19 @@ def _run_here(run: _Run, make_worker: MakeWorker) -> None:
         run.finish(index, result.model_copy(update={"seconds": seconds}))
 
 
-def _checked(tasks: Iterable[StudyTask]) -> list[StudyTask]:
+def _unwritable(result: CaseResult) -> CaseResult:
+    return CaseResult(
+        case_key=result.case_key,
+        status=CaseStatus.FAILED,
+        series_key=result.series_key,
+        failure_stage=Stage.WRITE,
+        failure_code=QualityCode.INTERNAL_ERROR,
+        failure_message="The result holds a value that cannot be written; please report it.",
+        seconds=result.seconds,
+    )
+
+
+def _checked(tasks: Iterable[Study]) -> list[Study]:
     listed = list(tasks)
     twice = sorted(key for key, count in Counter(task.case_key for task in listed).items() if count > 1)
     if twice:

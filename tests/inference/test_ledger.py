@@ -25,7 +25,7 @@ def recorded(tmp_path: Path) -> tuple[Ledger, StudyTask, str]:
 
 
 def is_done(ledger: Ledger, task: StudyTask, digest: str) -> bool:
-    return ledger.find_done(task, digest, newest_change(task)) is not None
+    return ledger.find_done(task.case_key, digest, newest_change(task)) is not None
 
 
 def test_a_recorded_study_is_done(tmp_path: Path) -> None:

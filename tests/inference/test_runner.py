@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,16 +15,17 @@ from runner_workers import make_task
 
 from domain.errors import ExitCode, InputError, OutputFolderError
 from domain.findings import QualityCode
-from domain.records import CaseResult, CaseStatus, StudyTask
+from domain.records import CaseResult, CaseStatus
 from domain.settings import InferSettings
 from inference import RunOptions, RunSummary, StudyFinished, run_studies
 from inference.local_engine import WorkerStartError
+from inference.runner import Study
 
 DIGESTS = {"model": "m1", "graph": "g1"}
 IN_PROCESS = RunOptions(in_process=True)
 
 
-def run(tasks: list[StudyTask], out: Path, **changes: object) -> RunSummary:
+def run(tasks: Sequence[Study], out: Path, **changes: object) -> RunSummary:
     settings = InferSettings(num_workers=2, study_timeout_s=2.0, study_memory_gib=0.5, device="cpu")
     return run_studies(tasks, runner_workers.make_worker, out, settings, DIGESTS, **changes)  # type: ignore[arg-type]
 
@@ -135,6 +137,16 @@ def test_shards_do_all_studies_once_and_give_the_same_files(tmp_path: Path) -> N
         keys += run(tasks, tmp_path / "parts", options=options).case_keys
     assert sorted(keys) == [task.case_key for task in tasks]
     assert tree_bytes(tmp_path / "parts") == tree_bytes(tmp_path / "whole")
+
+
+def test_a_result_decided_before_the_run_keeps_its_place_and_is_written_once(tmp_path: Path) -> None:
+    settled = CaseResult(case_key="b", status=CaseStatus.REJECTED, failure_code=QualityCode.NO_USABLE_SERIES)
+    tasks = [make_task(tmp_path / "in", "a"), settled, make_task(tmp_path / "in", "c")]
+    summary = run(tasks, tmp_path / "out", options=IN_PROCESS)
+    assert summary.case_keys == ("a", "b", "c")
+    assert summary.exit_code is ExitCode.SOME_FAILED
+    assert by_key(summary)["b"].failure_code is QualityCode.NO_USABLE_SERIES
+    assert run(tasks, tmp_path / "out", options=IN_PROCESS).num_resumed == 3
 
 
 def test_progress_counts_to_the_end(tmp_path: Path) -> None:
