@@ -205,11 +205,12 @@ class HorizonRisk(Record):
 
 
 class Contribution(Record):
-    """Share of one block of inputs in the log hazard at one time, against the training mean. They add up."""
+    """Share of one block of inputs in a cause's log hazard at one time, against the training mean. They add up."""
 
     block: str
     days: float
     log_hazard: float
+    cause: str = ""
 
 
 class WhatIf(Record):
