@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -85,7 +86,8 @@ class Registry(Generic[Built]):
         """
         component = self.find(spec)
         try:
-            return component.params_model.model_validate(spec.params)
+            # Through JSON: strict Python mode would refuse YAML lists where tuples are meant.
+            return component.params_model.model_validate_json(json.dumps(spec.params))
         except ValidationError as error:
             source = f"params of {self.kind} {spec.name!r} v{spec.version}"
             raise SettingsError(source, describe_validation_error(error)) from error
