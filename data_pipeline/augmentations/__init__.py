@@ -1,1 +1,5 @@
-"""Random steps of training, one per file."""
+"""Random steps of training, one per file. Importing this package registers them all."""
+
+from data_pipeline.augmentations.registry import AUGMENTATIONS
+
+__all__ = ["AUGMENTATIONS"]

@@ -1,0 +1,122 @@
+"""Scans as training items: read, sent through the graph, cached. Nothing random happens here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from data_pipeline.cache import GraphCache, content_of, remember_content
+from data_pipeline.graph import run_graph, split_preprocess
+from domain.batch_keys import CASE_INDEX, IMAGE, IMAGE_MASK, PATTERN_TARGET, QUANTITATIVE
+from domain.records import SeriesRef
+from domain.specs import PreprocessSpec, digest_of
+from domain.volume import Volume
+
+Source = SeriesRef | str | Path
+ReadVolume = Callable[[Source], Volume]
+
+STORED = (IMAGE, IMAGE_MASK, QUANTITATIVE)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One scan of the cohort.
+
+    Attributes:
+        case_index: Row of the case.
+        source: What ``read_volume`` takes.
+        pattern_target: Soft label in the order of ``PATTERNS``, NaN where unlabelled. Shape (4,).
+    """
+
+    case_index: int
+    source: Source
+    pattern_target: NDArray[np.float64]
+
+
+def read_source(source: Source) -> Volume:
+    """Read with the room's own reader. Imported when first used: the readers are heavy."""
+    volume: Volume = import_module("data_pipeline").read_volume(source)
+    return volume
+
+
+class GraphDataset(Dataset[dict[str, torch.Tensor]]):
+    """Items ``IMAGE``, ``QUANTITATIVE``, ``PATTERN_TARGET``, ``CASE_INDEX``, made by the same graph as in inference.
+
+    Args:
+        samples: The scans, in order.
+        spec: The graph.
+        cache_dir: Where results are kept; None keeps nothing.
+        read: Replaces the reader, for volumes that are in memory.
+        max_cache_bytes: Size limit of the cache; 0 for none.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        spec: PreprocessSpec,
+        *,
+        cache_dir: Path | None = None,
+        read: ReadVolume = read_source,
+        max_cache_bytes: int = 0,
+    ) -> None:
+        self.samples = tuple(samples)
+        self.read = read
+        self.head, self.tail = split_preprocess(spec)
+        self.cache_dir = cache_dir
+        self.cache = GraphCache(cache_dir, spec, max_cache_bytes) if cache_dir is not None else None
+
+    def __len__(self) -> int:
+        """Number of scans."""
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        """One item.
+
+        Raises:
+            StudyError: The scan cannot be read or used.
+        """
+        sample = self.samples[index]
+        stored = self.tail(self._stored(sample.source))
+        return {
+            IMAGE: stored[IMAGE],
+            QUANTITATIVE: stored[QUANTITATIVE],
+            PATTERN_TARGET: torch.tensor(sample.pattern_target, dtype=torch.float32),
+            CASE_INDEX: torch.tensor(sample.case_index, dtype=torch.int64),
+        }
+
+    def _stored(self, source: Source) -> Mapping[str, Any]:
+        """What comes before the voxel-by-voxel steps: from the cache, or made and kept."""
+        if self.cache is None or self.cache_dir is None:
+            return run_graph(self.head, self.read(source))
+        source_digest = source_fingerprint(source)
+        content = content_of(self.cache_dir, source_digest)
+        found = self.cache.load(content) if content is not None else None
+        if found is not None:
+            return found
+        volume = self.read(source)
+        result = run_graph(self.head, volume)
+        stored = {name: result[name] for name in STORED if name in result}
+        self.cache.save(volume.content_digest, stored)
+        remember_content(self.cache_dir, source_digest, volume.content_digest)
+        return stored
+
+
+def source_fingerprint(source: Source) -> str:
+    """Digest of names, sizes and modification times of a source's files: cheap, and different once a file changes."""
+    names = source.files if isinstance(source, SeriesRef) else [str(source)]
+    facts: list[tuple[str, int, int]] = []
+    for name in names:
+        path = Path(name.partition("!")[0])  # a member of an archive changes with the archive
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for item in inside:
+            stat = item.stat()
+            facts.append((str(item) + name.partition("!")[2], stat.st_size, stat.st_mtime_ns))
+    return digest_of(facts)

@@ -1,0 +1,69 @@
+"""The trachea on the coarse grid, so that it neither joins the lungs nor counts as lung."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from data_pipeline.lungs.coarse_grid import BoolArray, CoarseGrid
+
+AIRWAY_HU = -880.0  # block means of a 15-20 mm tube of air
+TRACHEA_AREA_MM2 = (25.0, 700.0)  # adult trachea 150-350 mm2; wide margins for blur and for the carina
+MAX_GROWTH = 1.8  # a section that grows faster than this from slice to slice has leaked into lung
+MIN_TRACHEA_LENGTH_MM = 15.0
+MAX_MIDLINE_OFFSET_MM = 45.0
+
+
+def trachea(grid: CoarseGrid, aerated: BoolArray, middle_i: float) -> BoolArray:
+    """Follow the trachea downwards from the topmost slice that shows it.
+
+    Args:
+        grid: The coarse volume.
+        aerated: Air inside the body.
+        middle_i: Midline of the body, block index along i.
+
+    Returns:
+        Trachea down to about the carina, one block thicker than its lumen; empty when none is found.
+    """
+    found = np.zeros_like(aerated)
+    lumen = aerated & (grid.hu < AIRWAY_HU)
+    area_mm2 = grid.spacing_mm[0] * grid.spacing_mm[1]
+    previous: NDArray[np.bool_] | None = None
+    for k in range(aerated.shape[2] - 1, -1, -1):
+        section = _next_section(lumen[:, :, k], previous, middle_i, grid.spacing_mm[0], area_mm2)
+        if section is None:
+            if previous is not None:
+                break
+            continue
+        found[:, :, k] = section
+        previous = section
+    if np.count_nonzero(found.any(axis=(0, 1))) * grid.spacing_mm[2] < MIN_TRACHEA_LENGTH_MM:
+        return np.zeros_like(aerated)
+    thick: BoolArray = ndimage.binary_dilation(found, structure=np.ones((3, 3, 1), dtype=bool))
+    return thick
+
+
+def _next_section(
+    lumen: NDArray[np.bool_],
+    previous: NDArray[np.bool_] | None,
+    middle_i: float,
+    spacing_mm: float,
+    area_mm2: float,
+) -> NDArray[np.bool_] | None:
+    """The section in one slice that continues ``previous``, or starts a trachea near the midline; None without."""
+    labels, count = ndimage.label(lumen)
+    if count == 0:
+        return None
+    areas = np.bincount(labels.ravel())[1:] * area_mm2
+    if previous is not None:
+        inside = np.bincount(labels[previous], minlength=count + 1)[1:]
+        best = int(np.argmax(inside))
+        limit = min(TRACHEA_AREA_MM2[1], MAX_GROWTH * np.count_nonzero(previous) * area_mm2 + area_mm2)
+        return np.asarray(labels == best + 1) if inside[best] and areas[best] <= limit else None
+    centres = np.array(ndimage.center_of_mass(lumen, labels, range(1, count + 1)))
+    offset_mm = np.abs(centres[:, 0] - middle_i) * spacing_mm
+    fits = (areas >= TRACHEA_AREA_MM2[0]) & (areas <= TRACHEA_AREA_MM2[1]) & (offset_mm <= MAX_MIDLINE_OFFSET_MM)
+    if not fits.any():
+        return None
+    return np.asarray(labels == int(np.argmin(np.where(fits, offset_mm, np.inf))) + 1)

@@ -1,0 +1,87 @@
+"""Aerated lung on the coarse grid: air inside the body that is not outside air, bowel, trachea or a table's gap."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from data_pipeline.lungs.coarse_grid import BoolArray, CoarseGrid
+
+AIR_TISSUE_HU = -400.0  # half-way between aerated lung (about -850) and soft tissue (about 50)
+ROOM_AIR_HU = -960.0  # room air is -1000; block means of lung, emphysema included, stay above this
+MIN_ROOM_AREA_CM2 = 25.0  # a trachea or bronchus cut by the side of a small field of view shows less air
+MIN_LUNG_PART_ML = 8.0  # smaller islands are bowel gas, oesophagus or noise
+MIN_LUNG_MEAN_HU = -965.0  # a part that is all air is gas (bowel, pneumothorax, a gap above the table)
+
+FULL = ndimage.generate_binary_structure(3, 3)
+FACES = ndimage.generate_binary_structure(3, 1)
+
+
+def outside_body(grid: CoarseGrid, opening_steps: int) -> BoolArray:
+    """Everything around the patient: room air, table, clothes, cables.
+
+    Tissue is opened, so that the thin shell of a table no longer separates its foam from the room; the largest piece
+    left is the body. Outside is what can be reached from room air at a side face without crossing the body. The first
+    and last slices are no side faces: trachea and cut lungs touch them.
+
+    Args:
+        grid: The coarse volume.
+        opening_steps: Erosions before the dilations; what is thinner than twice this many blocks is not body.
+
+    Returns:
+        Shape (I', J', K').
+    """
+    tissue = grid.hu > AIR_TISSUE_HU
+    if opening_steps:
+        padded = np.pad(tissue, opening_steps, mode="edge")  # the edge of the volume is no edge of the body
+        inner = (slice(opening_steps, -opening_steps),) * 3
+        tissue = ndimage.binary_opening(padded, structure=FACES, iterations=opening_steps)[inner]
+    body = largest_part(tissue)
+    labels, count = ndimage.label(~body, structure=FACES)
+    area_cm2 = _room_area_on_side_faces(labels, grid, count)
+    outside: BoolArray = (area_cm2 > MIN_ROOM_AREA_CM2)[labels]
+    return outside
+
+
+def _room_area_on_side_faces(labels: NDArray[np.int32], grid: CoarseGrid, count: int) -> NDArray[np.float64]:
+    """Area of room air each part shows on the four side faces of the volume, cm2. Part 0 is the body: none."""
+    room = grid.hu < ROOM_AIR_HU
+    area = np.zeros(count + 1)
+    for axis, face in ((0, np.s_[0]), (0, np.s_[-1]), (1, np.s_[:, 0]), (1, np.s_[:, -1])):
+        pixel_cm2 = grid.spacing_mm[1 - axis] * grid.spacing_mm[2] / 100.0
+        area += np.bincount(labels[face][room[face]], minlength=count + 1) * pixel_cm2
+    area[0] = 0.0
+    return area
+
+
+def largest_part(mask: BoolArray) -> BoolArray:
+    """The largest connected part of a mask; the mask itself where it is empty."""
+    labels, count = ndimage.label(mask, structure=FACES)
+    if count <= 1:
+        return mask
+    largest: BoolArray = labels == int(np.argmax(np.bincount(labels.ravel())[1:])) + 1
+    return largest
+
+
+def aerated_parts(grid: CoarseGrid, outside: BoolArray) -> BoolArray:
+    """Air-holding parts inside the body that may be lung.
+
+    Args:
+        grid: The coarse volume.
+        outside: From ``outside_body``.
+
+    Returns:
+        Shape (I', J', K'). Parts smaller than ``MIN_LUNG_PART_ML`` or made of pure gas are left out.
+    """
+    aerated = (grid.hu < AIR_TISSUE_HU) & ~outside
+    labels, count = ndimage.label(aerated, structure=FACES)
+    if count == 0:
+        return np.zeros_like(aerated)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sums = np.bincount(labels.ravel(), weights=grid.hu.ravel(), minlength=count + 1)
+    means = sums / np.maximum(sizes, 1)
+    keep = (sizes * grid.voxel_ml >= MIN_LUNG_PART_ML) & (means > MIN_LUNG_MEAN_HU)
+    keep[0] = False
+    parts: BoolArray = keep[labels]
+    return parts

@@ -1,0 +1,119 @@
+"""Working grid of the lung search: block means of a few millimetres, and the way back to the native grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+COARSE_SPACING_MM = 3.0  # lungs are found at this spacing; every lung has > 10^4 such voxels
+MIN_COARSE_VOXELS = 24  # an axis is not reduced below this, so that tiny volumes keep their shape
+
+BoolArray = NDArray[np.bool_]
+FloatVolume = NDArray[np.float32]
+Spacing = tuple[float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class CoarseGrid:
+    """Block means of a volume.
+
+    Attributes:
+        hu: Mean HU per block. Shape (I', J', K'), float32.
+        factors: Native voxels per block along i, j, k.
+        spacing_mm: Spacing of the blocks along i, j, k, mm.
+        native_shape: (I, J, K).
+    """
+
+    hu: FloatVolume
+    factors: tuple[int, int, int]
+    spacing_mm: Spacing
+    native_shape: tuple[int, int, int]
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one block, ml."""
+        return self.spacing_mm[0] * self.spacing_mm[1] * self.spacing_mm[2] / 1000.0
+
+    def voxels_for_mm(self, length_mm: float) -> int:
+        """How many in-plane blocks a length is, at least one."""
+        return max(1, round(length_mm / self.spacing_mm[0]))
+
+
+def reduction_factors(
+    shape: tuple[int, int, int], spacing_mm: Spacing, target_mm: float = COARSE_SPACING_MM
+) -> tuple[int, int, int]:
+    """Whole numbers of voxels per block that bring each spacing near ``target_mm``."""
+    factors = [
+        min(max(1, round(target_mm / spacing)), max(1, size // MIN_COARSE_VOXELS))
+        for size, spacing in zip(shape, spacing_mm, strict=True)
+    ]
+    return factors[0], factors[1], factors[2]
+
+
+def block_mean(voxels: NDArray[np.int16], factors: tuple[int, int, int]) -> FloatVolume:
+    """Mean over blocks of ``factors`` voxels; an incomplete last block is left out.
+
+    Args:
+        voxels: HU. Shape (I, J, K), any memory order.
+        factors: Block size along i, j, k.
+
+    Returns:
+        Shape (I // fi, J // fj, K // fk), float32, contiguous.
+    """
+    # The slowest axis in memory is summed first: whole slices are added, and later passes see less data.
+    order = sorted(range(3), key=lambda axis: -abs(voxels.strides[axis]))
+    total: NDArray[np.int16] | NDArray[np.int32] = voxels
+    for axis in order:
+        total = _sum_blocks(total, axis, factors[axis])
+    count = factors[0] * factors[1] * factors[2]
+    return np.ascontiguousarray(total, dtype=np.float32) / np.float32(count)
+
+
+def _sum_blocks(
+    values: NDArray[np.int16] | NDArray[np.int32], axis: int, factor: int
+) -> NDArray[np.int16] | NDArray[np.int32]:
+    if factor == 1:
+        return values
+    length = values.shape[axis] // factor * factor
+    parts = [values[_at(axis, slice(start, length, factor))] for start in range(factor)]
+    total = parts[0].astype(np.int32)
+    for part in parts[1:]:
+        total += part
+    return total
+
+
+def _at(axis: int, where: slice) -> tuple[slice, ...]:
+    index = [slice(None)] * 3
+    index[axis] = where
+    return tuple(index)
+
+
+def coarse_grid(voxels: NDArray[np.int16], spacing_mm: Spacing) -> CoarseGrid:
+    """The working grid of a volume."""
+    native_shape = (voxels.shape[0], voxels.shape[1], voxels.shape[2])
+    factors = reduction_factors(native_shape, spacing_mm)
+    coarse_spacing = (spacing_mm[0] * factors[0], spacing_mm[1] * factors[1], spacing_mm[2] * factors[2])
+    return CoarseGrid(block_mean(voxels, factors), factors, coarse_spacing, native_shape)
+
+
+def to_native(
+    coarse: NDArray[np.bool_] | NDArray[np.uint8], grid: CoarseGrid, box: tuple[slice, slice, slice]
+) -> NDArray[np.uint8]:
+    """Repeat blocks back to native voxels inside a native box.
+
+    Args:
+        coarse: Shape (I', J', K').
+        grid: The grid ``coarse`` lives on.
+        box: Native start and stop per axis.
+
+    Returns:
+        Shape of the box, uint8. Voxels of an incomplete last block take the value of the last whole block.
+    """
+    result = coarse.astype(np.uint8, copy=False)
+    for axis in range(3):
+        native = np.arange(box[axis].start, box[axis].stop)
+        blocks = np.minimum(native // grid.factors[axis], coarse.shape[axis] - 1)
+        result = np.take(result, blocks, axis=axis)
+    return result

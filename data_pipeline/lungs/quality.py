@@ -1,0 +1,103 @@
+"""Is a lung mask to be believed? Facts about it, and the findings that follow. Used for every source of masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.lungs.coarse_grid import Spacing
+from data_pipeline.lungs.sides import LEFT, RIGHT
+from domain.findings import Finding, QualityCode, Severity
+
+MIN_LUNGS_ML = 1000.0  # adult total lung capacity is 4-7 l; severe restriction rarely falls below 1.5 l
+MAX_LUNGS_ML = 10000.0
+MIN_ONE_LUNG_ML = 30.0  # below this a side counts as not found
+MIN_SIDE_SHARE = 0.2  # the smaller lung is 40-50 % of both in most adults
+MAX_CUT_AREA_CM2 = 12.0  # lung area on the first or last slice: a sliver of a recess is less, a cut lung is more
+MAX_CUT_FACE_CM2 = 8.0  # lung area on a side face of the volume
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFacts:
+    """Numbers the checks look at.
+
+    Attributes:
+        right_ml: Volume of the right lung, ml.
+        left_ml: Volume of the left lung, ml.
+        cut_area_cm2: Lung area on the first and on the last slice, the larger of both, cm2.
+        cut_face_cm2: Lung area on the side faces of the volume, the largest, cm2.
+    """
+
+    right_ml: float
+    left_ml: float
+    cut_area_cm2: float
+    cut_face_cm2: float
+
+
+def measure(labels: NDArray[np.uint8], spacing_mm: Spacing) -> MaskFacts:
+    """Facts of a mask on the native grid.
+
+    Args:
+        labels: 0 outside, 1 right, 2 left. Shape (I, J, K), RAS.
+        spacing_mm: Spacing along i, j, k, mm.
+    """
+    voxel_ml = spacing_mm[0] * spacing_mm[1] * spacing_mm[2] / 1000.0
+    right = np.count_nonzero(labels == RIGHT)
+    left = np.count_nonzero(labels == LEFT)
+    axial_cm2 = spacing_mm[0] * spacing_mm[1] / 100.0
+    cut = max(int(np.count_nonzero(labels[:, :, 0])), int(np.count_nonzero(labels[:, :, -1]))) * axial_cm2
+    sagittal = max(np.count_nonzero(labels[0]), np.count_nonzero(labels[-1])) * spacing_mm[1] * spacing_mm[2] / 100.0
+    coronal = max(np.count_nonzero(labels[:, 0]), np.count_nonzero(labels[:, -1])) * spacing_mm[0] * spacing_mm[2]
+    return MaskFacts(right * voxel_ml, left * voxel_ml, cut, max(sagittal, coronal / 100.0))
+
+
+def judge(facts: MaskFacts) -> list[Finding]:
+    """Findings about a mask that found something. Volumes outside the usual adult range, sides, cut lungs."""
+    found: list[Finding] = []
+    both = facts.right_ml + facts.left_ml
+    smaller = min(facts.right_ml, facts.left_ml)
+    if facts.cut_area_cm2 > MAX_CUT_AREA_CM2 or facts.cut_face_cm2 > MAX_CUT_FACE_CM2:
+        found.append(
+            _finding(
+                QualityCode.PARTIAL_LUNG_COVERAGE,
+                f"lung is cut by the edge of the volume (area {max(facts.cut_area_cm2, facts.cut_face_cm2):.0f} cm2); "
+                "volumes and extents describe only the part shown",
+                cut_area_cm2=round(facts.cut_area_cm2, 1),
+                cut_face_cm2=round(facts.cut_face_cm2, 1),
+            )
+        )
+    if smaller < MIN_ONE_LUNG_ML:
+        side = "right" if facts.right_ml < facts.left_ml else "left"
+        found.append(
+            _finding(
+                QualityCode.PARTIAL_LUNG_COVERAGE,
+                f"no {side} lung was found; one lung is out of the volume, removed, or holds no air",
+                right_ml=round(facts.right_ml),
+                left_ml=round(facts.left_ml),
+            )
+        )
+    elif smaller < MIN_SIDE_SHARE * both:
+        found.append(
+            _finding(
+                QualityCode.MASK_DOUBTFUL,
+                f"the lungs differ much in size ({facts.right_ml:.0f} ml right, {facts.left_ml:.0f} ml left); "
+                "a part of the smaller one may be missing",
+                right_ml=round(facts.right_ml),
+                left_ml=round(facts.left_ml),
+            )
+        )
+    if not MIN_LUNGS_ML <= both <= MAX_LUNGS_ML:
+        found.append(
+            _finding(
+                QualityCode.MASK_DOUBTFUL,
+                f"{both:.0f} ml of lung is outside the usual {MIN_LUNGS_ML:.0f}-{MAX_LUNGS_ML:.0f} ml of an adult",
+                lungs_ml=round(both),
+            )
+        )
+    return found
+
+
+def _finding(code: QualityCode, message: str, **facts: float) -> Finding:
+    return Finding(code, Severity.WARN, message, facts)

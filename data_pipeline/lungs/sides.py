@@ -1,0 +1,101 @@
+"""Which lung is which: glued lungs are cut apart, parts are given to the right (1) or left (2) side."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from data_pipeline.lungs.candidates import FACES
+from data_pipeline.lungs.coarse_grid import BoolArray, CoarseGrid
+
+RIGHT, LEFT = 1, 2
+BONE_HU = 200.0  # above soft tissue with contrast on block means of 3 mm
+MIN_BONE_ML = 20.0  # less bone than this locates nothing
+SPINE_WIDTH_MM = 40.0
+MAX_EROSIONS = 4
+MIN_SHARE_OF_SECOND_LUNG = 0.08  # of all lung; a smaller part is a piece of one lung, not the other lung
+
+
+def body_middle(grid: CoarseGrid, outside: BoolArray) -> float:
+    """Midline of the body along i, in blocks: where the spine is; half-way across the body where no bone shows.
+
+    Spine and sternum hold most bone of a chest in every field of view, also in one that shows a single lung.
+    """
+    bone = (grid.hu > BONE_HU) & ~outside
+    profile = bone.sum(axis=(1, 2)).astype(np.float64)
+    if profile.sum() * grid.voxel_ml >= MIN_BONE_ML:
+        smooth = ndimage.gaussian_filter1d(profile, SPINE_WIDTH_MM / 2 / grid.spacing_mm[0], mode="constant")
+        return float(np.argmax(smooth))
+    columns = np.nonzero((~outside).any(axis=(1, 2)))[0]
+    return float(columns[[0, -1]].mean()) if columns.size else grid.hu.shape[0] / 2
+
+
+def split_sides(lung: BoolArray, middle_i: float) -> NDArray[np.uint8]:
+    """Give every lung voxel to the right (1) or the left (2) lung.
+
+    Args:
+        lung: Aerated lung without trachea. Shape (I', J', K').
+        middle_i: Midline of the body, block index along i; RAS, so larger i is the patient's right.
+
+    Returns:
+        Shape (I', J', K'), uint8: 0 outside, 1 right, 2 left.
+    """
+    seeds = _two_seeds(lung)
+    if seeds is None:
+        return _by_position(lung, middle_i)
+    return _grow(seeds, lung)
+
+
+def _two_seeds(lung: BoolArray) -> NDArray[np.uint8] | None:
+    """Erode until the two largest parts are two lungs; None when that never happens."""
+    total = np.count_nonzero(lung)
+    eroded = lung
+    for _ in range(MAX_EROSIONS + 1):
+        labels, count = ndimage.label(eroded, structure=FACES)
+        sizes = np.bincount(labels.ravel())[1:]
+        if count >= 2:
+            second, first = np.argsort(sizes)[-2:] + 1
+            centres = ndimage.center_of_mass(eroded, labels, [first, second])
+            apart = abs(centres[0][0] - centres[1][0])
+            if sizes[second - 1] >= MIN_SHARE_OF_SECOND_LUNG * total and apart > lung.shape[0] * 0.1:
+                right, left = (first, second) if centres[0][0] > centres[1][0] else (second, first)
+                seeds = np.zeros(lung.shape, dtype=np.uint8)
+                seeds[labels == right] = RIGHT
+                seeds[labels == left] = LEFT
+                return seeds
+        eroded = ndimage.binary_erosion(eroded, structure=FACES)
+    return None
+
+
+def _grow(seeds: NDArray[np.uint8], lung: BoolArray) -> NDArray[np.uint8]:
+    """Grow both seeds inside the lung until nothing changes; parts not reached go by their position."""
+    sides = seeds.copy()
+    for _ in range(2 * MAX_EROSIONS):
+        free = lung & (sides == 0)
+        if not free.any():
+            break
+        for side in (RIGHT, LEFT):
+            reached = ndimage.binary_dilation(sides == side, structure=FACES) & free & (sides == 0)
+            sides[reached] = side
+    right_i = np.nonzero(seeds == RIGHT)[0].mean()
+    left_i = np.nonzero(seeds == LEFT)[0].mean()
+    rest = lung & (sides == 0)
+    sides[rest] = _by_position(rest, (right_i + left_i) / 2)[rest]
+    return sides
+
+
+def _by_position(lung: BoolArray, middle_i: float) -> NDArray[np.uint8]:
+    """Whole connected parts go to the side their centre is on; a part across the midline is cut there."""
+    sides = np.zeros(lung.shape, dtype=np.uint8)
+    labels, count = ndimage.label(lung, structure=FACES)
+    for part, where in enumerate(ndimage.find_objects(labels), start=1):
+        inside = labels[where] == part
+        i = np.arange(where[0].start, where[0].stop)[:, None, None]
+        share_right = np.count_nonzero(inside & (i > middle_i)) / np.count_nonzero(inside)
+        if 0.25 < share_right < 0.75 and count == 1:
+            sides[where][inside & (i > middle_i)] = RIGHT
+            sides[where][inside & (i <= middle_i)] = LEFT
+        else:
+            sides[where][inside] = RIGHT if share_right >= 0.5 else LEFT
+    return sides

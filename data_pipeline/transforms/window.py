@@ -1,0 +1,49 @@
+"""HU to network channels: one channel per window, each scaled to 0..1; a last channel may hold the lung mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import Field, model_validator
+
+from data_pipeline.transforms.registry import TRANSFORMS, PointwiseTransform
+from domain.batch_keys import IMAGE, IMAGE_MASK
+from domain.specs import Settings
+
+Limits = tuple[float, float]
+
+
+class WindowParams(Settings):
+    """Windows as (lower, upper) HU, in channel order."""
+
+    windows_hu: tuple[Limits, ...] = Field(min_length=1)
+    mask_channel: bool = False
+
+    @model_validator(mode="after")
+    def _windows_are_open(self) -> WindowParams:
+        if any(lower >= upper for lower, upper in self.windows_hu):
+            raise ValueError("the lower limit of a window must be below its upper limit")
+        return self
+
+
+class Window(PointwiseTransform):
+    """``IMAGE`` as float32 channels."""
+
+    def __init__(self, windows_hu: tuple[Limits, ...], *, mask_channel: bool) -> None:
+        self.windows_hu = windows_hu
+        self.mask_channel = mask_channel
+
+    def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Map HU (1, I, J, K) to (C, I, J, K) float32."""
+        hu = data[IMAGE].to(torch.float32)
+        channels = [((hu - lower) / (upper - lower)).clamp_(0.0, 1.0) for lower, upper in self.windows_hu]
+        if self.mask_channel:
+            channels.append(data[IMAGE_MASK].to(torch.float32))
+        return data | {IMAGE: torch.cat(channels)}
+
+
+@TRANSFORMS.register("window", version=1, params=WindowParams)
+def build_window(params: WindowParams, *, device: str) -> Window:
+    """Scale HU windows to channels."""
+    return Window(params.windows_hu, mask_channel=params.mask_channel)

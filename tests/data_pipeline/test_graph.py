@@ -1,0 +1,99 @@
+"""The graph: whole on a small chest, nothing random, errors keep their type."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.transforms import Randomizable, RandomizableTrait
+
+from data_pipeline.graph import build_preprocess, run_graph, split_preprocess
+from data_pipeline.transforms import TRANSFORMS
+from domain import batch_keys as keys
+from domain.affine import Affine
+from domain.config_files import config_path
+from domain.errors import RegistryError, SettingsError, StudyError
+from domain.findings import QualityCode, Stage
+from domain.quantities import NETWORK_QUANTITIES
+from domain.specs import ComponentSpec, PreprocessSpec
+from domain.strict_yaml import load_settings
+from domain.volume import Volume
+
+SHIPPED = sorted(path.stem for path in config_path("preprocess/small_3d.yaml").parent.glob("*.yaml"))
+
+
+def shipped(name: str) -> PreprocessSpec:
+    return load_settings(PreprocessSpec, config_path(f"preprocess/{name}.yaml"))
+
+
+def chest() -> Volume:
+    """Body of fat and muscle, a spine, two lungs of noise about -850 HU; 4 mm voxels, RAS."""
+    rng = np.random.default_rng(0)
+    i, j, k = (axis.astype(np.float32) * 4.0 for axis in np.indices((96, 72, 72)))
+    hu = np.full(i.shape, -1000.0, dtype=np.float32)
+    x, y, z = i - 190, j - 144, k - 144
+    hu[(x / 170) ** 2 + (y / 120) ** 2 < 1] = 20
+    hu[(x**2 + (y + 85) ** 2) < 18**2] = 400
+    for side in (-1, 1):
+        lung = ((x - side * 75) / 55) ** 2 + (y / 80) ** 2 + (z / 110) ** 2 < 1
+        hu[lung] = -850 + 15 * rng.standard_normal(int(lung.sum()))
+    return Volume(np.round(hu).astype(np.int16), Affine.from_spacing((4.0, 4.0, 4.0)), content_digest="chest")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_spec_gives_a_batchable_item(name: str) -> None:
+    data = run_graph(build_preprocess(shipped(name)), chest())
+    assert data[keys.IMAGE].dtype == torch.float32
+    assert torch.isfinite(data[keys.IMAGE]).all()
+    assert 0 <= data[keys.IMAGE].min() <= data[keys.IMAGE].max() <= 1
+    assert data[keys.IMAGE].shape[1:] == data[keys.IMAGE_MASK].shape[1:]
+    assert data[keys.QUANTITATIVE].shape == (len(NETWORK_QUANTITIES),)
+    assert data[keys.LUNG_MASK].shape == data[keys.VOLUME].shape
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_nothing_in_the_graph_is_random(name: str) -> None:
+    compose = build_preprocess(shipped(name))
+    assert not [step for step in compose.transforms if isinstance(step, RandomizableTrait | Randomizable)]
+    first, second = (run_graph(compose, chest()) for _ in range(2))
+    assert torch.equal(first[keys.IMAGE], second[keys.IMAGE])
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_head_and_tail_do_what_the_whole_graph_does(name: str) -> None:
+    head, tail = split_preprocess(shipped(name))
+    parts = tail(run_graph(head, chest()))
+    whole = run_graph(build_preprocess(shipped(name)), chest())
+    assert torch.equal(parts[keys.IMAGE], whole[keys.IMAGE])
+    torch.testing.assert_close(parts[keys.QUANTITATIVE], whole[keys.QUANTITATIVE], rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_volume_without_lungs_is_a_typed_study_error() -> None:
+    full_of_water = Volume(np.zeros((40, 40, 40), dtype=np.int16), Affine.from_spacing((4.0, 4.0, 4.0)))
+    with pytest.raises(StudyError) as caught:
+        run_graph(build_preprocess(shipped("small_3d")), full_of_water)
+    assert (caught.value.stage, caught.value.code) == (Stage.GRAPH, QualityCode.MASK_FAILED)
+
+
+def test_the_input_volume_is_left_alone() -> None:
+    volume = chest()
+    before = volume.voxels.copy()
+    run_graph(build_preprocess(shipped("small_3d")), volume)
+    assert np.array_equal(volume.voxels, before)
+
+
+def test_read_only_voxels_are_accepted() -> None:
+    volume = chest()
+    volume.voxels.setflags(write=False)
+    run_graph(build_preprocess(shipped("small_3d")), volume)
+
+
+def test_an_unknown_step_is_refused_by_name() -> None:
+    with pytest.raises(RegistryError, match="no_such_step"):
+        build_preprocess(PreprocessSpec(name="x", steps=(ComponentSpec(name="no_such_step", version=1),)))
+
+
+def test_a_misspelt_parameter_is_refused() -> None:
+    step = ComponentSpec(name="crop_to_lungs", version=1, params={"margin": 3.0})
+    with pytest.raises(SettingsError, match="margin"):
+        TRANSFORMS.check(step)
