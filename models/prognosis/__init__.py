@@ -1,1 +1,5 @@
 """The antibody-aware prognostic head."""
+
+from models.prognosis.model import PrognosticModel
+
+__all__ = ["PrognosticModel"]

@@ -1,0 +1,167 @@
+"""From a cohort to a fitted state: guards, codings, grid, penalties, fit, bootstrap. Row order is irrelevant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain.endpoints import Endpoint
+from domain.prognostic_data import PrognosticData
+from domain.settings import PrognosisSettings
+from models.prognosis.antibody_coding import NOT_TESTED
+from models.prognosis.antibody_posterior import fit_antibody_posterior
+from models.prognosis.feature_space import Family, FeatureSpace, fit_feature_space
+from models.prognosis.fitting import MIN_CENTRES_TO_RESAMPLE, Problem, assemble, bootstrap, fit_targets
+from models.prognosis.guards import check_training_data
+from models.prognosis.hazards import CauseMethod, CausePlan, plan_causes
+from models.prognosis.likelihood import Rows
+from models.prognosis.masked_copies import training_rows
+from models.prognosis.penalties import PenaltySearch, Strengths, assign_folds
+from models.prognosis.state import ModelState, TrainingSummary
+from models.prognosis.time_grid import clean_outcomes, fit_grid
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+MIN_CENTRES = 2
+MIN_GROUPS_FOR_SEARCH = 20  # fewer patients than this: the first candidates are used, nothing is searched
+
+
+def fit_state(
+    data: PrognosticData,
+    settings: PrognosisSettings,
+    endpoint: Endpoint,
+    *,
+    progress: Callable[[str], None] | None = None,
+) -> ModelState:
+    """Fit the head; see ``PrognosticModel.fit``."""
+    say = progress or (lambda _: None)
+    warnings = check_training_data(data, endpoint)
+    cohort = _in_canonical_order(data, endpoint)
+    times, cause = cohort.time_days, cohort.cause
+    assert times is not None  # the guard refused anything else
+    assert cause is not None
+    space = fit_feature_space(cohort, settings)
+    grid = fit_grid(times, cause, endpoint, min_events=settings.min_events_per_interval)
+    plan = plan_causes(cause, len(endpoint.causes), settings.min_events_per_cause)
+    patients, centres = _group_codes(cohort.patient_ids or cohort.case_ids), _centre_codes(cohort, settings)
+    rows = with_centres(training_rows(cohort, space, grid, settings), centres)
+    num_centres = 0 if centres is None else int(centres.max()) + 1
+    say("choosing penalties by cross-validation")
+    strengths, losses = _choose_strengths(rows, space, num_centres, plan, patients, settings)
+    problem = Problem(rows, space.static_columns, num_centres, plan, strengths, settings)
+    say("fitting")
+    targets = fit_targets(problem)
+    hazards = assemble(problem, tuple(t.fit.parameters for t in targets), targets, np.ones(len(cohort)))
+    say(f"refitting on {settings.num_bootstrap} bootstrap samples")
+    clusters = centres if centres is not None and num_centres >= MIN_CENTRES_TO_RESAMPLE else patients
+    replicates = bootstrap(problem, targets, clusters, settings.num_bootstrap)
+    static, temporal = space.build(cohort)
+    num_causes = len(endpoint.causes)
+    notes = (*warnings, *_plan_notes(plan, endpoint), *_target_notes(targets, endpoint))
+    return ModelState(
+        space=space,
+        grid=grid,
+        plan=plan,
+        hazards=hazards,
+        replicates=replicates,
+        posterior=fit_antibody_posterior(cohort, space),
+        mean_static=static.mean(axis=0),
+        mean_temporal=temporal.mean(axis=0),
+        recalibration_intercept=np.zeros(num_causes),
+        recalibration_slope=np.ones(num_causes),
+        summary=_summary(cohort, space, num_centres, strengths, losses, notes),
+    )
+
+
+def _in_canonical_order(data: PrognosticData, endpoint: Endpoint) -> PrognosticData:
+    """Cleaned outcomes, sorted by case: folds and resamples then do not depend on the order of the table."""
+    assert data.time_days is not None
+    assert data.cause is not None
+    times, cause = clean_outcomes(data.time_days, data.cause, endpoint)
+    order = sorted(range(len(data)), key=lambda i: (data.case_ids[i], float(times[i]), int(cause[i])))
+    return data.replaced(time_days=times, cause=cause).take(np.array(order, dtype=np.int64))
+
+
+def _group_codes(names: tuple[str, ...]) -> IntArray:
+    return np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
+
+
+def _centre_codes(data: PrognosticData, settings: PrognosisSettings) -> IntArray | None:
+    """Code of each patient's centre; None where there is one centre or centres are left out."""
+    if data.centres is None or not settings.centre_penalty or len(set(data.centres)) < MIN_CENTRES:
+        return None
+    return _group_codes(data.centres)
+
+
+def with_centres(rows: Rows, centres: IntArray | None) -> Rows:
+    """Rows with one 0/1 column per centre at the end."""
+    if centres is None:
+        return rows
+    dummies = np.eye(int(centres.max()) + 1)[centres[rows.patient]]
+    return replace(rows, static=np.column_stack([rows.static, dummies]))
+
+
+def _choose_strengths(
+    rows: Rows, space: FeatureSpace, num_centres: int, plan: CausePlan, patients: IntArray, settings: PrognosisSettings
+) -> tuple[Strengths, dict[str, float]]:
+    """Cross-validate, on a part of a large cohort; without events enough the strongest candidates are taken."""
+    causes = tuple(index + 1 for index in plan.indices(CauseMethod.REGRESSION))
+    strongest = Strengths(settings.main_penalty * max(settings.main_penalty_factors), None)
+    if not causes or int(patients.max()) + 1 < MIN_GROUPS_FOR_SEARCH:
+        return strongest, {}
+    part = rows
+    if len(patients) > settings.max_rows_for_search:
+        chosen = np.zeros(len(patients), dtype=bool)
+        generator = np.random.default_rng([settings.seed, 5])
+        chosen[generator.permutation(len(patients))[: settings.max_rows_for_search]] = True
+        part = rows.take(chosen[rows.patient])
+        position = np.cumsum(chosen) - 1
+        part = replace(part, patient=position[part.patient])
+        patients = np.unique(patients[chosen], return_inverse=True)[1].astype(np.int64)
+    cause = part.cause[: len(patients)]
+    folds = assign_folds(cause, patients, settings.num_cv_folds, settings.seed)
+    return PenaltySearch(part, space.static_columns, num_centres, causes, folds, settings).best()
+
+
+def _plan_notes(plan: CausePlan, endpoint: Endpoint) -> list[str]:
+    notes = []
+    for index, (method, count) in enumerate(zip(plan.methods, plan.num_events, strict=True)):
+        name = endpoint.causes[index].name
+        if method == CauseMethod.POOLED:
+            notes.append(f"{name}: {count} events, too few for effects of its own; pooled with other rare causes")
+        elif method == CauseMethod.BASELINE_ONLY:
+            notes.append(f"{name}: {count} events, too few for any effect; the same risk is given to everyone")
+    return notes
+
+
+def _target_notes(targets: object, endpoint: Endpoint) -> list[str]:
+    del endpoint
+    unconverged = [target for target in targets if not target.fit.converged]  # type: ignore[attr-defined]
+    return ["the fit did not converge; treat its answers as unreliable"] if unconverged else []
+
+
+def _summary(
+    data: PrognosticData,
+    space: FeatureSpace,
+    num_centres: int,
+    strengths: Strengths,
+    losses: dict[str, float],
+    notes: tuple[str, ...],
+) -> TrainingSummary:
+    tested = (space.antibody.states(data) != NOT_TESTED).any(axis=1)
+    columns = [c for c in space.static_columns if strengths.gate is not None or c.family is not Family.GATE]
+    return TrainingSummary(
+        num_patients=len(data),
+        num_centres=num_centres,
+        panel_tested_share=float(tested.mean()) if len(tested) else 0.0,
+        image_share=float(space.has_image(data).mean()),
+        main_penalty=strengths.main,
+        gate_penalty=strengths.gate,
+        search_losses=losses,
+        num_parameters=len(columns) + len(space.temporal_columns),
+        notes=notes,
+    )

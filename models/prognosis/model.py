@@ -1,0 +1,188 @@
+"""The prognostic head: fit on a cohort, answer for patients with whatever inputs they have. Needs no image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain.endpoints import Endpoint, load_endpoint
+from domain.errors import ArtefactError, PrognosisDataError
+from domain.prognostic_data import PrognosticData
+from domain.records import Contribution, PrognosisPrediction, WhatIf
+from domain.settings import PrognosisSettings
+from models.prognosis import curves, explanation
+from models.prognosis.cohort_fit import fit_state
+from models.prognosis.guards import check_inputs
+from models.prognosis.hazards import Hazards
+from models.prognosis.plain_json import decode, encode
+from models.prognosis.state import Design, ModelState
+
+FloatArray = NDArray[np.float64]
+
+FORMAT_VERSION = 1
+CHUNK_ROWS = 4096  # patients per step of a band, to bound memory
+
+
+@dataclass(frozen=True, eq=False)
+class PrognosticModel:
+    """A fitted prognostic head for one endpoint.
+
+    Attributes:
+        endpoint: The question it answers.
+        settings: How it was fitted.
+        state: What was learnt.
+    """
+
+    endpoint: Endpoint
+    settings: PrognosisSettings
+    state: ModelState
+
+    @classmethod
+    def fit(
+        cls,
+        data: PrognosticData,
+        settings: PrognosisSettings | None = None,
+        endpoint: Endpoint | None = None,
+        *,
+        progress: Callable[[str], None] | None = None,
+    ) -> PrognosticModel:
+        """Fit on a cohort with outcomes.
+
+        Args:
+            data: Inputs, ``time_days`` and ``cause``. Patients without a finite time are an error.
+            settings: Defaults where None.
+            endpoint: ``course`` where None.
+            progress: Called with a line of text at each stage.
+
+        Raises:
+            PrognosisDataError: The data leaks the outcome, holds impossible values, or has no event.
+        """
+        chosen = settings or PrognosisSettings()
+        question = endpoint or load_endpoint("course")
+        return cls(question, chosen, fit_state(data, chosen, question, progress=progress))
+
+    def survival(self, data: PrognosticData, days: Sequence[float] | FloatArray) -> FloatArray:
+        """Probability of no event until each day. Shape (N, len(days)); NaN beyond the supported time."""
+        when = _checked_days(days)
+        return self._answer(data, lambda log_hazard: curves.survival(log_hazard, self.state.grid, when))
+
+    def cumulative_incidence(self, data: PrognosticData, days: Sequence[float] | FloatArray) -> dict[str, FloatArray]:
+        """Probability of a first event of each cause until each day: cause -> (N, len(days)).
+
+        All causes and ``survival`` add up to 1; NaN beyond the supported time.
+        """
+        when = _checked_days(days)
+        incidence = self._answer(
+            data, lambda log_hazard: curves.cumulative_incidence(log_hazard, self.state.grid, when)
+        )
+        return {key: incidence[:, index] for index, key in enumerate(self.endpoint.cause_keys)}
+
+    def interval(
+        self, data: PrognosticData, days: Sequence[float] | FloatArray, level: float | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Bootstrap band of survival: lower and upper, each (N, len(days)). All NaN if fitted without bootstrap.
+
+        The level is nominal. Measured coverage is below it: ``docs/benchmarks/prognosis.md``.
+        """
+        when = _checked_days(days)
+        tail = (1.0 - (level or self.settings.band_level)) / 2.0
+        low, high = (np.full((len(data), len(when)), np.nan) for _ in range(2))
+        supported = np.flatnonzero(when <= self.state.grid.supported_days)
+        if not len(self.state.replicates) or not len(supported):
+            return low, high
+        for start in range(0, len(data), CHUNK_ROWS):
+            rows = np.arange(start, min(start + CHUNK_ROWS, len(data)))
+            draws = self._replicate_survival(data.take(rows), when[supported])
+            low[np.ix_(rows, supported)], high[np.ix_(rows, supported)] = np.quantile(draws, [tail, 1 - tail], axis=0)
+        return low, high
+
+    def _answer(self, data: PrognosticData, answer: Callable[[FloatArray], FloatArray]) -> FloatArray:
+        """A probability for each patient, averaged over the states of untested antibodies in ``marginal`` mode."""
+        return self._mix(self.state.designs(data, self.settings.untested_mode), answer, self.state.hazards)
+
+    def _mix(
+        self, designs: tuple[Design, ...], answer: Callable[[FloatArray], FloatArray], hazards: Hazards
+    ) -> FloatArray:
+        answers = (answer(self.state.log_hazard(design, hazards)) for design in designs)
+        weights = (design.weight for design in designs)
+        return sum(w.reshape(-1, *[1] * (a.ndim - 1)) * a for w, a in zip(weights, answers, strict=True))  # type: ignore[return-value]
+
+    def _replicate_survival(self, data: PrognosticData, days: FloatArray) -> FloatArray:
+        """Survival under each replicate. Shape (B, N, T)."""
+        designs = self.state.designs(data, self.settings.untested_mode)
+        replicates, grid = self.state.replicates, self.state.grid
+        return np.stack(
+            [
+                self._mix(designs, lambda log_hazard: curves.survival(log_hazard, grid, days), replicates.one(index))
+                for index in range(len(replicates))
+            ]
+        )
+
+    def log_hazard(self, data: PrognosticData) -> FloatArray:
+        """Log hazard per day, cause and interval, untested antibodies taken as such. Shape (N, K, J)."""
+        return self.state.log_hazard(self.state.design(data), self.state.hazards)
+
+    def what_if(self, data: PrognosticData, antibody: str, status: str, days: Sequence[float] | None = None) -> WhatIf:
+        """One patient's answer with one antibody's state changed: a model contrast, not a treatment effect."""
+        return explanation.what_if(self, data, antibody, status, days)
+
+    def contributions(self, data: PrognosticData, days: Sequence[float] | None = None) -> tuple[Contribution, ...]:
+        """One patient's log hazard against the training mean, split exactly by block of inputs."""
+        return explanation.contributions(self, data, days)
+
+    def explain(self, data: PrognosticData) -> PrognosisPrediction:
+        """Everything about one patient, as it is written to files.
+
+        Raises:
+            PrognosisDataError: An impossible value, or not exactly one patient.
+        """
+        if len(data) != 1:
+            raise PrognosisDataError([f"explain takes one patient, found {len(data)}"])
+        if problems := check_inputs(data):
+            raise PrognosisDataError(problems)
+        return explanation.explain(self, data)
+
+    def notes_for_use(self, data: PrognosticData) -> tuple[str, ...]:
+        """Warnings about a whole cohort to be predicted, a shifted testing rate for instance."""
+        return explanation.notes_for_use(self.state, data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, nothing lost."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "endpoint": self.endpoint.model_dump(mode="json"),
+            "settings": self.settings.model_dump(mode="json"),
+            "state": encode(self.state),
+        }
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> PrognosticModel:
+        """The model of ``to_dict``.
+
+        Raises:
+            ArtefactError: Written by another format version.
+        """
+        if plain.get("format_version") != FORMAT_VERSION:
+            found = plain.get("format_version")
+            raise ArtefactError(f"the prognostic head has format {found}; this version reads {FORMAT_VERSION}")
+        return cls(
+            Endpoint.model_validate(plain["endpoint"], strict=False),
+            PrognosisSettings.model_validate(plain["settings"], strict=False),
+            decode(ModelState, plain["state"]),
+        )
+
+
+def _checked_days(days: Sequence[float] | FloatArray) -> FloatArray:
+    """Days as an array.
+
+    Raises:
+        ValueError: A negative or non-finite day, or not one dimension.
+    """
+    when = np.asarray(days, dtype=np.float64)
+    if when.ndim != 1 or not np.isfinite(when).all() or (when < 0).any():
+        raise ValueError(f"days must be a list of finite numbers >= 0, found {days!r}")
+    return when

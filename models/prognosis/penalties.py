@@ -1,0 +1,148 @@
+"""Strengths of the Gaussian priors and their choice by cross-validation, with no gates at all among the choices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain.settings import PrognosisSettings
+from models.prognosis.feature_space import Column, Family
+from models.prognosis.likelihood import CauseLikelihood, Penalty, Rows, minimise
+
+FloatArray = NDArray[np.float64]
+
+INTERCEPT_PENALTY = 1e-4  # keeps the baseline finite in a sample without any event of a cause
+NO_EFFECT_PENALTY = 1e7  # a column with it stays at zero: how "no gates" is written
+FOLD_SALT = 29
+
+
+@dataclass(frozen=True)
+class Strengths:
+    """The penalties in use.
+
+    Attributes:
+        main: Ridge on clinical and image columns.
+        gate: Ridge on gates; None for no gates.
+    """
+
+    main: float
+    gate: float | None
+
+
+def build_penalty(
+    columns: tuple[Column, ...],
+    num_centres: int,
+    num_temporal: int,
+    log_time: FloatArray,
+    strengths: Strengths,
+    settings: PrognosisSettings,
+) -> Penalty:
+    """The prior precision of all parameters, centred at zero.
+
+    Args:
+        columns: Static columns, P of them.
+        num_centres: Centre columns after them.
+        num_temporal: Q.
+        log_time: Shape (J,).
+        strengths: What cross-validation chose.
+        settings: The fixed rest.
+    """
+    num_intervals = len(log_time)
+    differences = np.diff(np.eye(num_intervals), axis=0)
+    smooth = settings.baseline_smoothness * differences.T @ differences + INTERCEPT_PENALTY * np.eye(num_intervals)
+    by_family = {
+        Family.MAIN: strengths.main,
+        Family.MISSING: strengths.main,
+        Family.ANTIBODY: settings.main_penalty,
+        Family.DEVIATION: settings.deviation_penalty,
+        Family.GATE: NO_EFFECT_PENALTY if strengths.gate is None else strengths.gate,
+    }
+    diagonal = [by_family[column.family] for column in columns]
+    diagonal += [settings.centre_penalty] * num_centres + [settings.time_effect_penalty] * num_temporal
+    size = num_intervals + len(diagonal)
+    matrix = np.zeros((size, size))
+    matrix[:num_intervals, :num_intervals] = smooth
+    matrix[np.arange(num_intervals, size), np.arange(num_intervals, size)] = diagonal
+    return Penalty(matrix, np.zeros(size))
+
+
+def start_values(rows: Rows, is_event: NDArray[np.bool_]) -> FloatArray:
+    """Constant hazard, no effects."""
+    num_intervals, num_static, num_temporal = rows.sizes
+    rate = (0.5 + rows.weight @ is_event) / max(float(rows.weight @ rows.exposure.sum(axis=1)), 1e-9)
+    start = np.zeros(num_intervals + num_static + num_temporal)
+    start[:num_intervals] = np.log(rate)
+    return start
+
+
+def assign_folds(cause: NDArray[np.int64], groups: NDArray[np.int64], num_folds: int, seed: int) -> NDArray[np.int64]:
+    """Fold of each patient: groups stay whole, events are spread evenly. Shape (N,)."""
+    num_groups = int(groups.max()) + 1
+    has_event = np.zeros(num_groups, dtype=np.int64)
+    np.maximum.at(has_event, groups, cause)
+    order = np.random.default_rng([seed, FOLD_SALT]).permutation(num_groups)
+    order = order[np.argsort(has_event[order], kind="stable")]
+    fold_of_group = np.empty(num_groups, dtype=np.int64)
+    fold_of_group[order] = np.arange(num_groups) % num_folds
+    return fold_of_group[groups]
+
+
+@dataclass(frozen=True, eq=False)
+class PenaltySearch:
+    """Cross-validated log-likelihood of penalty strengths.
+
+    Attributes:
+        rows: Patients and copies.
+        columns: Static columns without centres.
+        num_centres: Centre columns.
+        causes: Causes (from 1) that are fitted by regression.
+        folds: Fold of each patient, shape (N,).
+        settings: Candidates and fixed penalties.
+    """
+
+    rows: Rows
+    columns: tuple[Column, ...]
+    num_centres: int
+    causes: tuple[int, ...]
+    folds: NDArray[np.int64]
+    settings: PrognosisSettings
+
+    def loss(self, strengths: Strengths) -> float:
+        """Held-out negative log-likelihood of the patients themselves (not their copies), summed over causes."""
+        penalty = build_penalty(
+            self.columns, self.num_centres, self.rows.sizes[2], self.rows.log_time, strengths, self.settings
+        )
+        active = np.ones(len(self.columns) + self.num_centres, dtype=bool)
+        if strengths.gate is None:
+            active[: len(self.columns)] = [column.family is not Family.GATE for column in self.columns]
+        rows = replace(self.rows, static=self.rows.static[:, active])
+        kept = np.concatenate([np.ones(len(rows.log_time), bool), active, np.ones(rows.sizes[2], bool)])
+        penalty = Penalty(penalty.matrix[np.ix_(kept, kept)], penalty.centre[kept])
+        return sum(self._fold_loss(rows, penalty, fold) for fold in np.unique(self.folds))
+
+    def _fold_loss(self, rows: Rows, penalty: Penalty, fold: int) -> float:
+        held_out = self.folds[rows.patient] == fold
+        is_patient = np.arange(len(held_out)) < len(self.folds)
+        train, test = rows.take(~held_out), rows.take(held_out & is_patient)
+        if self.num_centres:
+            test.static[:, -self.num_centres :] = 0.0  # a new patient is predicted for the average centre
+        total = 0.0
+        for cause in self.causes:
+            is_event = train.cause == cause
+            fit = minimise(CauseLikelihood(train, is_event), penalty, start_values(train, is_event))
+            total += CauseLikelihood(test, test.cause == cause).value(fit.parameters)
+        return total
+
+    def best(self) -> tuple[Strengths, dict[str, float]]:
+        """Main penalty without gates first, then gates at that penalty; and the losses tried."""
+        mains = [self.settings.main_penalty * factor for factor in self.settings.main_penalty_factors]
+        losses = {Strengths(main, None): self.loss(Strengths(main, None)) for main in mains}
+        chosen = min(losses, key=lambda strengths: losses[strengths])
+        if any(column.family is Family.GATE for column in self.columns):
+            gated = {s: self.loss(s) for s in (Strengths(chosen.main, gate) for gate in self.settings.gate_penalties)}
+            candidates = gated | ({chosen: losses[chosen]} if self.settings.try_no_gates or not gated else {})
+            chosen = min(candidates, key=lambda strengths: candidates[strengths])
+            losses |= gated
+        return chosen, {f"main {s.main:g}, gates {s.gate or 'none'}": round(loss, 3) for s, loss in losses.items()}

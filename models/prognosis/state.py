@@ -1,0 +1,116 @@
+"""What a fitted head remembers: codings, grid, hazards, replicates, and facts of its training cohort."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain.prognostic_data import PrognosticData
+from models.prognosis.antibody_posterior import AntibodyPosterior, scenarios
+from models.prognosis.feature_space import FeatureSpace
+from models.prognosis.hazards import CausePlan, Hazards, Replicates
+from models.prognosis.time_grid import TimeGrid
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSummary:
+    """Facts of the training cohort and of the fit.
+
+    Attributes:
+        num_patients: N.
+        num_centres: Centres with a random effect; 0 for none.
+        panel_tested_share: Share of patients with any antibody tested.
+        image_share: Share of patients with an image.
+        main_penalty: Ridge chosen by cross-validation.
+        gate_penalty: Gate ridge chosen; None for no gates.
+        search_losses: Held-out negative log-likelihood of every choice tried.
+        num_parameters: Coefficients per cause that are not held at zero.
+        notes: What the user must know of this fit.
+    """
+
+    num_patients: int
+    num_centres: int
+    panel_tested_share: float
+    image_share: float
+    main_penalty: float
+    gate_penalty: float | None
+    search_losses: dict[str, float]
+    num_parameters: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Columns of N patients under one assumption about their untested antibodies.
+
+    Attributes:
+        static: Shape (N, P).
+        temporal: Shape (N, Q).
+        is_empty: Nothing at all is known of the patient, shape (N,).
+        weight: Probability of the assumption, shape (N,).
+    """
+
+    static: FloatArray
+    temporal: FloatArray
+    is_empty: NDArray[np.bool_]
+    weight: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class ModelState:
+    """A fitted head.
+
+    Attributes:
+        space: Codings of the inputs.
+        grid: Intervals of the hazard.
+        plan: How each cause was fitted.
+        hazards: The fit.
+        replicates: The fit on bootstrap samples.
+        posterior: Antibody class given the rest; None where no antibody was seen positive.
+        mean_static: Training mean of the static columns, shape (P,).
+        mean_temporal: Training mean of the log-time columns, shape (Q,).
+        recalibration_intercept: Added to every log hazard, per cause, shape (K,).
+        recalibration_slope: Multiplies the covariate part of the log hazard, per cause, shape (K,).
+        summary: Facts of the training cohort.
+    """
+
+    space: FeatureSpace
+    grid: TimeGrid
+    plan: CausePlan
+    hazards: Hazards
+    replicates: Replicates
+    posterior: AntibodyPosterior | None
+    mean_static: FloatArray
+    mean_temporal: FloatArray
+    recalibration_intercept: FloatArray
+    recalibration_slope: FloatArray
+    summary: TrainingSummary
+
+    def design(self, data: PrognosticData) -> Design:
+        """Columns of patients as they are, untested antibodies in a state of their own."""
+        static, temporal = self.space.build(data)
+        is_empty = ~(self.space.has_image(data) | self.space.has_tables(data))
+        return Design(static, temporal, is_empty, np.ones(len(data)))
+
+    def designs(self, data: PrognosticData, untested_mode: str) -> tuple[Design, ...]:
+        """One design in ``state`` mode; one per antibody class in ``marginal`` mode, weights adding up to 1."""
+        own = self.design(data)
+        if untested_mode == "state" or self.posterior is None:
+            return (own,)
+        return tuple(
+            replace(self.design(scenario.data), is_empty=own.is_empty, weight=scenario.weight)
+            for scenario in scenarios(self.posterior, self.space, data)
+        )
+
+    def log_hazard(self, design: Design, hazards: Hazards) -> FloatArray:
+        """Log hazard per day; of a patient of whom nothing is known, that of the cohort. Shape (N, K, J)."""
+        slope, intercept = self.recalibration_slope, self.recalibration_intercept
+        centred = hazards.log_hazard(design.static, design.temporal, self.grid.log_time)
+        average = hazards.log_hazard(self.mean_static[None], self.mean_temporal[None], self.grid.log_time)
+        log_hazard = average + slope[:, None] * (centred - average)
+        log_hazard[design.is_empty] = hazards.marginal
+        return np.asarray(log_hazard + intercept[:, None])
