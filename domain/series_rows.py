@@ -40,7 +40,7 @@ def series_row(series: SeriesRef) -> dict[str, Cell]:
         "study_key": series.study_key,
         "decision": series.decision.value,
         "selected": series.selected,
-        "codes": " ".join(code.value for code in series.codes),
+        "codes": ";".join(code.value for code in series.codes),
         "message": series.message,
         **asdict(series.table),
         "path": series.identity.path,
