@@ -1,1 +1,8 @@
-"""Synthetic patients with a known truth."""
+"""Synthetic patients with known truth: for tests and method checks. No clinical claim follows from them."""
+
+from __future__ import annotations
+
+from data_pipeline.phantoms.cohort import CohortSettings, draw_truths, generate_cohort
+from data_pipeline.phantoms.hazards import Planted
+
+__all__ = ["CohortSettings", "Planted", "draw_truths", "generate_cohort"]

@@ -1,0 +1,324 @@
+"""The healthy chest as signed distances and tissue values on a coarse grid. Trees, textures and disease come later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_pipeline.phantoms.grid import Field, Grid
+from data_pipeline.phantoms.habitus import Habitus
+from data_pipeline.phantoms.randomness import STABLE_DECIMALS
+from data_pipeline.phantoms.shapes import FAR_MM, circle, ellipsoid, superellipse
+
+FAT_HU = -102.0
+MUSCLE_HU = 52.0
+BLOOD_HU = 42.0
+LIVER_HU = 58.0
+SPLEEN_HU = 50.0
+MARROW_HU = 170.0
+CORTEX_HU = 620.0
+CARTILAGE_HU = 110.0
+DISC_HU = 78.0
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """Fields on ``grid``; distances in mm, negative inside.
+
+    Attributes:
+        body: Skin surface.
+        muscle: Boundary of subcutaneous fat and muscle.
+        thorax: Inner surface of the rib cage.
+        lungs: Both lungs.
+        right_lung: x < midline side: True where the nearer lung is the right one. Boolean.
+        organs: Soft organs inside the rib cage and below the diaphragm.
+        organ_hu: HU of the nearest organ.
+        bones: Bones.
+        bone_hu: HU of the nearest bone.
+        table: Top of the scanner table and its padding.
+        base_height: Height above the lung base as a share of lung height, 0 base to 1 apex.
+        carina: (z, y, x) of the tracheal bifurcation, mm.
+        hila: (z, y, x) of the right and the left hilum, mm.
+    """
+
+    grid: Grid
+    body: Field
+    muscle: Field
+    thorax: Field
+    lungs: Field
+    right_lung: Field
+    organs: Field
+    organ_hu: Field
+    bones: Field
+    bone_hu: Field
+    table: Field
+    base_height: Field
+    carina: tuple[float, float, float]
+    hila: tuple[tuple[float, float, float], tuple[float, float, float]]
+
+
+def _stable(values: Field) -> Field:
+    """Round a small table of transcendental values: equal bits on every processor."""
+    return np.round(values.astype(np.float64), STABLE_DECIMALS).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """Curves along z, shaped (Z, 1, 1), that all parts of the chest hang on."""
+
+    z: Field
+    y: Field
+    x: Field  # measured from the curved spine's midline
+    height: Field  # share of lung height
+    half_width: Field
+    half_depth: Field
+    centre_y: Field
+    body_half_width: Field
+    body_half_depth: Field
+
+
+def _frame(habitus: Habitus, grid: Grid) -> _Frame:
+    z, y, x = grid.coordinates()
+    height = z / np.float32(habitus.lung_height)
+    above = np.clip((height - 0.30) / 0.72, 0, 1)
+    taper = _stable(np.sqrt(np.maximum(1 - above**2.6, 0.0)))
+    below = np.clip((0.25 - height) / 0.5, 0, 1)
+    half_width = np.float32(habitus.chest_half_width) * np.maximum(taper, 0.05) * (1 - 0.05 * below)
+    depth_taper = _stable(np.sqrt(np.maximum(1 - np.clip((height - 0.2) / 0.85, 0, 1) ** 2.2, 0.0)))
+    half_depth = np.float32(habitus.chest_half_depth) * np.maximum(depth_taper, 0.08)
+    bow = (height - 0.5) ** 2 * np.float32(4)
+    centre_y = (
+        np.float32(habitus.spine_curve) * (0.5 - bow) + (np.float32(habitus.chest_half_depth) - half_depth) * 0.45
+    )
+    midline = np.float32(habitus.scoliosis) * np.clip(1 - bow, -1, 1)
+    shoulder = np.clip((height - 0.72) / 0.28, 0, 1.3)
+    wall = habitus.fat + habitus.muscle + 9
+    body_half_width = habitus.chest_half_width + wall + np.float32(36 if habitus.arms_down else 20) * shoulder
+    neck = np.clip((height - 1.02) / 0.3, 0, 1)
+    body_half_depth = (habitus.chest_half_depth + wall * 0.85 + 6) * (1 - 0.22 * np.clip(shoulder, 0, 1) - 0.1 * neck)
+    return _Frame(
+        z, y, x - midline, height, half_width, half_depth, centre_y, body_half_width + 0 * z, body_half_depth + 0 * z
+    )
+
+
+def _body(habitus: Habitus, frame: _Frame) -> Field:
+    body = superellipse(frame.x, frame.y - 0.4 * frame.centre_y, frame.body_half_width, frame.body_half_depth)
+    if habitus.breast > 0:
+        front = -float(habitus.chest_half_depth) - habitus.fat * 0.5 - habitus.muscle
+        for side in (-1.0, 1.0):
+            offsets = (frame.z - 0.42 * habitus.lung_height, frame.y - front, frame.x - side * 78)
+            body = np.minimum(body, ellipsoid(offsets, (58, habitus.breast + 14, 62)))
+    if habitus.arms_down:
+        for side in (-1.0, 1.0):
+            reach = habitus.chest_half_width + habitus.fat + habitus.muscle + 58
+            body = np.minimum(body, circle(frame.x - side * reach, frame.y - 8, 44 + 0 * frame.z))
+    return body
+
+
+def _lungs(habitus: Habitus, frame: _Frame, thorax: Field) -> Field:
+    """Two lungs with paravertebral gutters and diaphragm recesses, before the mediastinum is taken out."""
+    lungs = np.full(thorax.shape, FAR_MM, np.float32)
+    for side, dome, scale in (
+        (-1.0, habitus.dome_right, habitus.asymmetry),
+        (1.0, habitus.dome_right - habitus.dome_drop, 1.0),
+    ):
+        half = frame.half_width * np.float32(0.50 * scale) + 1
+        lung = superellipse(
+            frame.x - side * (frame.half_width - half), frame.y - frame.centre_y, half, frame.half_depth
+        )
+        centre_x = side * habitus.chest_half_width * 0.50
+        reach_x = (frame.x - np.float32(centre_x)) / np.float32(habitus.chest_half_width * 0.62)
+        reach_y = (frame.y - frame.centre_y + 14) / np.float32(habitus.chest_half_depth * 1.05)
+        bottom = np.float32(dome) * (1 - 0.9 * (reach_x * reach_x + reach_y * reach_y))
+        lung = np.maximum(lung, (bottom - frame.z) * np.float32(0.75))
+        lung = np.maximum(lung, -side * frame.x + 2)
+        lungs = np.minimum(lungs, lung)
+    return np.maximum(lungs, thorax)
+
+
+def _spine(habitus: Habitus, frame: _Frame) -> tuple[Field, Field]:
+    """Vertebrae with discs, canal, arches and processes: distance and HU."""
+    centre_y = frame.centre_y + frame.half_depth * 0 + np.float32(habitus.chest_half_depth - 12)
+    y = frame.y - centre_y
+    body = superellipse(frame.x, y, 17.0, 13.5)
+    period = np.float32(habitus.rib_spacing * 0.92)
+    phase = np.abs(np.mod(frame.z, period) / period - 0.5)
+    marrow = np.where(phase > 0.40, np.float32(DISC_HU), np.float32(MARROW_HU))
+    rim = np.clip(1 - np.abs(body + 1.2) / 2.2, 0, 1) * (phase <= 0.42)
+    values = marrow + rim * (CORTEX_HU - 200)
+    canal = circle(frame.x, y - 24, 8.5 + 0 * frame.z)
+    arch = np.maximum(circle(frame.x, y - 24, 13.5 + 0 * frame.z), -canal)
+    process = superellipse(frame.x, y - 48, 4.0, 18.0) + 6 * (phase > 0.3)
+    wings = superellipse(frame.x, y - 30, 34.0, 5.5) + 8 * (phase > 0.2)
+    posterior = np.minimum(np.minimum(arch, process), np.maximum(wings, -canal))
+    values = np.where(posterior < body, np.float32(430), values).astype(np.float32)
+    return np.minimum(body, posterior), values
+
+
+def _rib_cage(habitus: Habitus, frame: _Frame, thorax: Field) -> tuple[Field, Field]:
+    """Sloping ribs, costal cartilage, sternum, clavicles and shoulder blades: distance and HU."""
+    spacing = np.float32(habitus.rib_spacing)
+    front = np.clip((frame.centre_y - frame.y) / np.float32(habitus.chest_half_depth), -1, 1)
+    level = frame.z + spacing * 1.35 * front
+    vertical = (np.mod(level, spacing) - spacing / 2) * np.float32(0.62)
+    depth = thorax - 5.5
+    rib = np.sqrt(depth * depth + vertical * vertical) - 4.2
+    rib = np.maximum(rib, (frame.z - np.float32(1.0 * habitus.lung_height)) * 0.7)
+    cartilage = (front > 0.62) & (np.abs(frame.x) < 62)
+    shell = np.clip(1 - np.abs(rib + 0.8) / 2.0, 0, 1)
+    values = np.where(cartilage, np.float32(CARTILAGE_HU), 250 + shell * (CORTEX_HU - 250)).astype(np.float32)
+    sternum_y = frame.centre_y - np.float32(habitus.chest_half_depth) * _upper_depth(frame, habitus) - 8
+    sternum = superellipse(frame.x, frame.y - sternum_y, 19.0, 6.0)
+    sternum = np.maximum(sternum, np.abs(frame.height - 0.60) * np.float32(habitus.lung_height) - 78)
+    values = np.where(sternum < rib, np.float32(230), values)
+    bones = np.minimum(rib, sternum)
+    for side in (-1.0, 1.0):
+        blade_y = frame.centre_y + frame.half_depth * 0.55 + 34 + 0.0 * frame.z
+        tilt = (frame.x - side * 98) * np.float32(side * 0.75)
+        blade = superellipse(frame.x - side * 98, frame.y - blade_y + tilt, 44.0, 4.0)
+        blade = np.maximum(blade, np.abs(frame.height - 0.80) * np.float32(habitus.lung_height) - 62)
+        clavicle_y = frame.centre_y - frame.half_depth - 22 + np.abs(frame.x) * np.float32(0.18)
+        rise = frame.z - np.float32(habitus.lung_height) * 0.95 - (np.abs(frame.x) - 60) * np.float32(0.22)
+        clavicle = np.sqrt((frame.y - clavicle_y) ** 2 + rise**2) - 6.5
+        clavicle = np.maximum(clavicle, np.abs(frame.x - side * 85) - 62)
+        values = np.where(np.minimum(blade, clavicle) < bones, np.float32(420), values)
+        bones = np.minimum(bones, np.minimum(blade, clavicle))
+    return bones, values.astype(np.float32)
+
+
+def _upper_depth(frame: _Frame, habitus: Habitus) -> Field:
+    return frame.half_depth / np.float32(habitus.chest_half_depth)
+
+
+@dataclass
+class _Organs:
+    """Collects organs: the nearest one gives its HU."""
+
+    distance: Field
+    values: Field
+
+    def add(self, organ: Field, hu: float) -> None:
+        self.values = np.where(organ < self.distance, np.float32(hu), self.values)
+        self.distance = np.minimum(self.distance, organ)
+
+
+def _mediastinum(habitus: Habitus, frame: _Frame, blood_hu: float) -> tuple[_Organs, Field]:
+    """Heart, great vessels, oesophagus; and the distance to all that keeps the lungs apart."""
+    height, z = np.float32(habitus.lung_height), frame.z
+    y = frame.y - frame.centre_y
+    organs = _Organs(
+        np.full(np.broadcast_shapes(z.shape, y.shape, frame.x.shape), FAR_MM, np.float32),
+        np.full((1, 1, 1), 40, np.float32),
+    )
+    heart_z = np.float32(0.29 * habitus.lung_height)
+    across = frame.x - 20 + (z - heart_z) * np.float32(0.35)
+    radius = habitus.heart_radius
+    heart = ellipsoid(
+        (z - heart_z, y + 0.34 * habitus.chest_half_depth, across), (radius * 1.1, radius * 0.98, radius * 1.2)
+    )
+    organs.add(heart, blood_hu)
+    tip = np.float32(habitus.aorta_radius)
+    arch_z = 0.76 * height
+    descending_y = np.float32(habitus.chest_half_depth * 0.52)
+    descending = np.maximum(circle(frame.x - 22, y - descending_y, tip * 0.92 + 0 * z), z - arch_z)
+    ascending = circle(frame.x + 14, y + np.float32(habitus.chest_half_depth * 0.22), tip * 1.25 + 0 * z)
+    ascending = np.maximum(ascending, np.maximum(z - arch_z, heart_z - z))
+    along = np.clip((frame.x + 14) / 36, 0, 1)
+    arch_y = y - (along * (descending_y + habitus.chest_half_depth * 0.22) - habitus.chest_half_depth * 0.22)
+    arch = np.sqrt((z - arch_z) ** 2 + (arch_y * 0.75) ** 2) - tip
+    arch = np.maximum(arch, np.abs(frame.x - 4) - 20 - tip)
+    cava = np.maximum(circle(frame.x + 30, y + 8, 9.0 + 0 * z), heart_z - z)
+    trunk_z = 0.55 * height
+    trunk = ellipsoid((z - trunk_z, y + 8, frame.x - 8), (13, 14, 42))
+    oesophagus = superellipse(frame.x - 6, y - np.float32(habitus.chest_half_depth * 0.46), 8.0, 5.5)
+    for organ in (descending, ascending, arch, cava, trunk):
+        organs.add(organ, blood_hu)
+    organs.add(oesophagus, 35.0)
+    upper = np.clip((frame.height - 0.5) / 0.5, 0, 1)
+    core = superellipse(frame.x, y, 36 - 6 * upper, frame.half_depth * np.float32(0.62) + 2)
+    core = np.maximum(core, (np.float32(0.40) - frame.height) * height)
+    junction = np.abs(frame.x - 3 * (y < 0)) - 3.0
+    hilum = ellipsoid((z - 0.52 * height, y - 6, frame.x), (30, 20, 52))
+    apart = np.minimum(np.minimum(core, junction), np.minimum(heart - 3, hilum))
+    apart = np.minimum(apart, np.minimum(descending - 2, arch - 2))
+    return organs, apart
+
+
+def _abdomen(frame: _Frame, organs: _Organs, thorax: Field, habitus: Habitus) -> None:
+    """Liver, spleen and stomach under the diaphragm; what is not lung below there is theirs."""
+    y = frame.y - frame.centre_y
+    top = np.float32(habitus.dome_right)
+    low = frame.z - top
+    inner = thorax + 3
+    liver = np.maximum(np.maximum(inner, frame.x - 28 - 0.5 * (top - frame.z)), low)
+    spleen = ellipsoid((low + 52, y - 48, frame.x - 88), (48, 34, 30))
+    stomach = ellipsoid((low + 42, y + 22, frame.x - 62), (42, 44, 44))
+    organs.add(np.maximum(spleen, inner), SPLEEN_HU)
+    organs.add(np.maximum(stomach, inner), 25.0)
+    organs.add(liver, LIVER_HU)
+
+
+def _table(habitus: Habitus, frame: _Frame) -> Field:
+    """Curved table top, 22 mm thick, under the back (or under the breast bone of a prone patient)."""
+    side = -1.0 if habitus.is_prone else 1.0
+    low = np.float32(np.round(float(frame.body_half_depth.max()) + 4, 3))
+    sag = frame.x * frame.x * np.float32(0.0007)
+    depth = np.float32(side) * frame.y - low + sag
+    slab = np.abs(depth - 11) - 11
+    return np.asarray(np.maximum(slab, np.abs(frame.x) - 205) + 0 * frame.z)
+
+
+def build_anatomy(habitus: Habitus, grid: Grid, *, blood_hu: float = BLOOD_HU) -> Anatomy:
+    """Build the healthy chest.
+
+    Args:
+        habitus: The body.
+        grid: Grid of the fields; 2-4 mm steps suffice, edges are placed by distance.
+        blood_hu: HU of blood, raised by contrast.
+    """
+    frame = _frame(habitus, grid)
+    thorax = superellipse(frame.x, frame.y - frame.centre_y, frame.half_width, frame.half_depth)
+    thorax = np.maximum(thorax, (frame.z - np.float32(habitus.lung_height)) * np.float32(0.8))
+    body = _body(habitus, frame)
+    spine, spine_hu = _spine(habitus, frame)
+    cage, cage_hu = _rib_cage(habitus, frame, thorax)
+    organs, apart = _mediastinum(habitus, frame, blood_hu)
+    lungs = np.maximum(_lungs(habitus, frame, thorax), -np.minimum(apart, spine - 5))
+    _abdomen(frame, organs, thorax, habitus)
+    cage = np.maximum(cage, body + 6)
+    height = np.float32(habitus.lung_height)
+    return Anatomy(
+        grid=grid,
+        body=body,
+        muscle=_muscle(habitus, frame, body, thorax),
+        thorax=thorax,
+        lungs=lungs,
+        right_lung=(frame.x < 0) & np.ones(lungs.shape, bool),
+        organs=organs.distance,
+        organ_hu=organs.values.astype(np.float32),
+        bones=np.minimum(cage, spine),
+        bone_hu=np.where(spine < cage, spine_hu, cage_hu).astype(np.float32),
+        table=_table(habitus, frame).astype(np.float32),
+        base_height=np.broadcast_to(np.clip(frame.height, 0, 1), lungs.shape),
+        carina=(float(0.63 * height), float(habitus.chest_half_depth * 0.12), 0.0),
+        hila=(
+            (float(0.53 * height), float(habitus.chest_half_depth * 0.10), -38.0),
+            (float(0.56 * height), float(habitus.chest_half_depth * 0.10), 38.0),
+        ),
+    )
+
+
+def _muscle(habitus: Habitus, frame: _Frame, body: Field, thorax: Field) -> Field:
+    """Inside the fat; at the back the long muscles beside the spine reach further out."""
+    back = np.clip(frame.y / np.float32(habitus.chest_half_depth), 0, 1)
+    fat = np.float32(habitus.fat) * (1 - 0.45 * back)
+    return np.asarray(
+
+            np.maximum(body + fat, -(thorax - 1))
+            if habitus.breast <= 0
+            else np.maximum(
+                np.maximum(body + fat, -(thorax - 1)), thorax - np.float32(habitus.muscle + 12 + 60 * 0.5) - 30 * back
+            )
+
+    )

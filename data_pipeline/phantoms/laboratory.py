@@ -1,0 +1,121 @@
+"""What the hospital records: antibody results of an imperfect assay, covariates with gaps, readers' votes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from data_pipeline.phantoms.clinical_settings import ClinicalSettings, PresetName
+from domain.antibodies import AntibodyResult, AntibodyStatus
+from domain.patterns import Pattern
+
+WEAK_GRADE, STRONG_GRADES = 1, (3, 4)
+TREATED = ("no", "yes")
+LABORATORY_KEYS = ("ferritin", "crp", "kl6", "spd", "ldh", "fvc", "dlco", "pf_ratio", "spo2", "duration", "ifn_lambda3")
+DIGITS = {"ferritin": 0, "kl6": 0, "spd": 1, "ldh": 0, "fvc": 1, "dlco": 1, "pf_ratio": 0, "spo2": 0, "crp": 2}
+
+
+def true_antibodies(
+    settings: ClinicalSettings, class_index: int, *, has_ro52: bool, rng: np.random.Generator
+) -> frozenset[str]:
+    """Antibodies a patient really has: at most one of the class, and Ro52."""
+    shares = settings.classes[class_index].antibodies
+    found: set[str] = {"ro52"} if has_ro52 else set()
+    if shares:
+        keys = list(shares)
+        draw, cumulative = rng.random(), np.cumsum([shares[key] for key in keys])
+        found.add(keys[min(int(np.searchsorted(cumulative, draw)), len(keys) - 1)])
+    return frozenset(found)
+
+
+def measure_antibodies(
+    settings: ClinicalSettings,
+    truth: frozenset[str],
+    keys: tuple[str, ...],
+    *,
+    is_general: bool,
+    rng: np.random.Generator,
+) -> dict[str, AntibodyResult]:
+    """Line-blot results with three states and grades.
+
+    Args:
+        settings: Sensitivities and gaps.
+        truth: Antibodies the patient has.
+        keys: The vocabulary.
+        is_general: A hospital without a special interest: panels are ordered less often.
+        rng: Generator of the laboratory.
+    """
+    assay = settings.assay
+    missing = assay.panel_missing_general if is_general else assay.panel_missing_specialist
+    has_panel = bool(rng.random() >= missing)
+    false_key = ""
+    if rng.random() < assay.false_positive_sample:
+        names = list(assay.false_positive_keys)
+        cumulative = np.cumsum([assay.false_positive_keys[name] for name in names])
+        false_key = names[min(int(np.searchsorted(cumulative / cumulative[-1], rng.random())), len(names) - 1)]
+    results: dict[str, AntibodyResult] = {}
+    for key in keys:
+        draws = rng.random(4)
+        untested = assay.ro52_missing if key == "ro52" else assay.untested_by_default.get(key, 0.0)
+        if not has_panel or draws[0] < untested:
+            continue
+        is_true = key in truth and draws[1] < assay.sensitivity.get(key, 0.9)
+        if not is_true and key != false_key:
+            results[key] = AntibodyResult(AntibodyStatus.NEGATIVE, 0)
+            continue
+        is_weak = draws[2] < (assay.weak_if_true if is_true else assay.weak_if_false)
+        grade = WEAK_GRADE if is_weak else STRONG_GRADES[int(draws[3] < 0.5)]
+        results[key] = AntibodyResult(AntibodyStatus.POSITIVE, grade)
+    return results
+
+
+def recorded_covariates(
+    settings: ClinicalSettings,
+    preset: PresetName,
+    patient: Mapping[str, float | str | bool],
+    rng: np.random.Generator,
+) -> dict[str, float | str]:
+    """Covariates as the table has them: rounded as laboratories do, some missing, two of them not at random."""
+    missing = settings.missing
+    is_rapid = float(patient["rapid"]) > 0.5
+    chance = {key: float(getattr(missing, key)) for key in LABORATORY_KEYS}
+    chance["kl6"] = settings.preset(preset).kl6_missing
+    if is_rapid:
+        chance |= {"dlco": missing.dlco_if_rapid, "fvc": missing.fvc_if_rapid}
+    values: dict[str, float | str] = {
+        "age": round(float(patient["age"]), 1),
+        "sex": "female" if patient["is_female"] else "male",
+        "subtype": str(patient["subtype"]),
+        "treatment_combination": TREATED[int(float(patient["treatment_combination"]))],
+    }
+    if rng.random() >= missing.smoking:
+        values["smoking"] = TREATED[int(float(patient["smoking"]))]
+    for key in LABORATORY_KEYS:
+        if rng.random() >= chance[key]:
+            values[key] = round(float(patient[key]), DIGITS.get(key, 2))
+    return values
+
+
+def reader_votes(
+    settings: ClinicalSettings, pattern: Pattern, num_readers: int, rng: np.random.Generator
+) -> dict[str, Pattern]:
+    """One vote per reader; a wrong one is drawn from the confusions.
+
+    Args:
+        settings: Readers and their confusions.
+        pattern: The truth.
+        num_readers: At most as many as there are in the settings.
+        rng: Generator of the readers.
+    """
+    votes: dict[str, Pattern] = {}
+    for reader in settings.readers[:num_readers]:
+        draw = rng.random(2)
+        if draw[0] < reader.accuracy:
+            votes[reader.name] = pattern
+            continue
+        wrong = settings.reader_confusions.of(pattern)
+        keys = list(wrong)
+        cumulative = np.cumsum([wrong[key] for key in keys])
+        votes[reader.name] = keys[min(int(np.searchsorted(cumulative, draw[1])), len(keys) - 1)]
+    return votes
