@@ -1,4 +1,4 @@
-"""What an evaluation says: numbers with intervals, curves and warnings, as plain records that go to JSON, CSV and a page."""
+"""What an evaluation says: numbers with intervals, curves and cautions, as plain records for JSON, CSV and a page."""
 
 from __future__ import annotations
 
