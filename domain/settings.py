@@ -77,7 +77,7 @@ class PrognosisSettings(Settings):
 
     num_embedding_components: int = Field(default=4, ge=0)
     main_penalty: float = Field(default=1.0, gt=0)
-    main_penalty_factors: tuple[float, ...] = Field(default=(1.0, 4.0, 16.0), min_length=1)
+    main_penalty_factors: tuple[float, ...] = Field(default=(1.0, 5.0, 20.0, 60.0), min_length=1)
     gate_penalties: tuple[float, ...] = (40.0, 10.0, 3.0)
     try_no_gates: bool = True
     deviation_penalty: float = Field(default=8.0, gt=0)
