@@ -1,0 +1,66 @@
+"""`python -m models verify|card MODEL.hrct`: check a model folder, print its card."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from domain.command_line import configure_logging, run_command
+from domain.errors import ExitCode
+
+
+def verify(arguments: argparse.Namespace) -> ExitCode:
+    """Check hashes, load, run the self-test."""
+    from models.artefact import load_artefact, versions_text
+
+    started = time.monotonic()
+    artefact = load_artefact(arguments.model, device=arguments.device)
+    manifest = artefact.manifest
+    print(f"{arguments.model}: intact, and its self-test agrees ({time.monotonic() - started:.1f} s)")
+    print(f"  trained on       {manifest.trained_on}")
+    print(f"  network          {manifest.model.backbone.name}, {len(artefact.predictor.members)} member(s)")
+    print(f"  written with     {versions_text(manifest)}")
+    print(f"  digest           {manifest.digest}")
+    return ExitCode.OK
+
+
+def card(arguments: argparse.Namespace) -> ExitCode:
+    """Print the model card."""
+    from models.artefact_format import CARD_NAME, read_manifest
+
+    folder = Path(arguments.model)
+    read_manifest(folder)
+    print((folder / CARD_NAME).read_text(encoding="utf-8"))
+    return ExitCode.OK
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m models",
+        description="Look at a trained model folder.",
+        epilog="Example: python -m models verify runs/demo/model.hrct",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    verify_parser = commands.add_parser("verify", help="check hashes and self-test")
+    verify_parser.add_argument("model", metavar="MODEL.hrct")
+    verify_parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    verify_parser.set_defaults(run=verify)
+    card_parser = commands.add_parser("card", help="print the model card")
+    card_parser.add_argument("model", metavar="MODEL.hrct")
+    card_parser.set_defaults(run=card)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; errors of the user are one message and exit code 2."""
+    arguments = make_parser().parse_args(argv)
+    configure_logging()
+    return run_command(lambda: arguments.run(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

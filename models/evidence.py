@@ -1,0 +1,120 @@
+"""Where in the lungs the answer comes from: a gradient map on the network's grid, and a table by lung zone.
+
+Occlusion and the checks that the map means something are not here: see `models/evidence_checks.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.network import PatternNetwork
+
+FloatArray = NDArray[np.float64]
+
+ZONES: tuple[str, ...] = ("right_upper", "right_middle", "right_lower", "left_upper", "left_middle", "left_lower")
+
+
+def gradient_evidence(
+    network: PatternNetwork, image: Tensor, quantitative: Tensor, pattern_index: int
+) -> Tensor | None:
+    """How much each place speaks for one pattern: features times the gradient of its log-probability, cell by cell.
+
+    Args:
+        network: In evaluation mode.
+        image: Shape (1, C, I, J, K).
+        quantitative: Shape (1, Q).
+        pattern_index: Row of ``PATTERNS``.
+
+    Returns:
+        Shape (I, J, K), >= 0, largest value 1 (all 0 where nothing speaks for the pattern); None for a network that
+        does not look at the image.
+
+    Source:
+        The element-wise product ("HiResCAM") instead of Grad-CAM's channel means: for a head that is linear on the
+        pooled map it is the exact decomposition of the score.
+    """
+    if not network.backbone.sees_image:
+        return None
+    with torch.no_grad():
+        features = network.backbone.feature_map(image)
+    features = features.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = network.from_features(features, quantitative)["pattern_logits"]
+        score = F.log_softmax(logits.float(), dim=1)[0, pattern_index]
+        (gradient,) = torch.autograd.grad(score, features)
+    cells = (features.detach() * gradient).sum(dim=1, keepdim=True).clamp_min(0).float()  # (1, 1, i, j, k)
+    grid = F.interpolate(cells, size=image.shape[2:], mode="trilinear", align_corners=False)[0, 0]
+    return scale_to_one(grid)
+
+
+def scale_to_one(grid: Tensor) -> Tensor:
+    """Divide by the largest value, if there is one above 0."""
+    peak = grid.amax()
+    return grid / peak if float(peak) > 0 else grid
+
+
+def zone_shares(evidence: FloatArray, mask: NDArray[np.bool_]) -> dict[str, float]:
+    """Share of the evidence inside the lungs by zone.
+
+    Args:
+        evidence: Shape (I, J, K), >= 0, RAS+ (i grows to the patient's right, k upward).
+        mask: Shape (I, J, K), lungs. Sides are told apart at the middle between the lungs' outer edges, thirds of
+            the height from their lowest to their highest voxel.
+
+    Returns:
+        Zone -> share; they add up to 1. Empty where there is no lung or no evidence in it.
+    """
+    inside = np.where(mask, evidence, 0.0)
+    total = float(inside.sum())
+    if total <= 0:
+        return {}
+    across = np.flatnonzero(mask.any(axis=(1, 2)))
+    upward = np.flatnonzero(mask.any(axis=(0, 1)))
+    middle = (across[0] + across[-1] + 1) / 2
+    edges = np.linspace(upward[0], upward[-1] + 1, 4)
+    side = np.where(np.arange(mask.shape[0]) + 0.5 > middle, 0, 1)  # 0 right, 1 left
+    third = np.digitize(np.arange(mask.shape[2]) + 0.5, edges[1:3])  # 0 lower, 1 middle, 2 upper
+    names = {(s, t): f"{('right', 'left')[s]}_{('lower', 'middle', 'upper')[t]}" for s in (0, 1) for t in (0, 1, 2)}
+    by_column = inside.sum(axis=1)  # (I, K)
+    shares = {name: float(by_column[np.ix_(side == s, third == t)].sum() / total) for (s, t), name in names.items()}
+    return {zone: shares[zone] for zone in ZONES}
+
+
+def mean_evidence(maps: Sequence[Tensor]) -> Tensor:
+    """Mean over members, largest value 1 again."""
+    return scale_to_one(torch.stack(list(maps)).mean(dim=0))
+
+
+def to_grid(
+    evidence: NDArray[np.float32], affine: FloatArray, target_affine: FloatArray, target_shape: tuple[int, int, int]
+) -> NDArray[np.float32]:
+    """Resample a map to another grid by trilinear interpolation; 0 outside the map.
+
+    Args:
+        evidence: Shape (I, J, K).
+        affine: Shape (4, 4), ijk of ``evidence`` to RAS mm.
+        target_affine: Shape (4, 4), ijk of the wanted grid to RAS mm.
+        target_shape: Of the wanted grid.
+
+    Returns:
+        float32, of ``target_shape``.
+    """
+    to_source = np.linalg.inv(affine) @ target_affine  # target ijk -> evidence ijk
+    half_source = np.array(evidence.shape) / 2
+    half_target = np.array(target_shape) / 2
+    # torch counts from -1 to 1 over the outer faces of the corner voxels and lists axes as k, j, i.
+    matrix = to_source[:3, :3] * half_target[None, :] / half_source[:, None]
+    centre = to_source[:3, :3] @ (half_target - 0.5) + to_source[:3, 3]
+    shift = (centre + 0.5) / half_source - 1
+    theta = np.hstack([matrix[::-1, ::-1], shift[::-1, None]])
+    grid = F.affine_grid(torch.from_numpy(theta[None].copy()).float(), [1, 1, *target_shape], align_corners=False)
+    source = torch.from_numpy(np.ascontiguousarray(evidence, dtype=np.float32))[None, None]
+    sampled = F.grid_sample(source, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    result: NDArray[np.float32] = sampled[0, 0].numpy()
+    return result

@@ -1,0 +1,290 @@
+"""Fitting one network, and cross-fitting an ensemble whose out-of-fold outputs calibration may trust.
+
+Reading settings, making splits and writing the artefact are not here: see `train.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+from torch import Tensor
+from torch.utils.data import Subset
+
+from domain import batch_keys
+from domain.settings import TrainingSettings
+from domain.specs import ModelSpec
+from models.batches import Items, count, make_loader, read_labels
+from models.devices import resolve_device
+from models.embedding_alignment import align, fit_alignment
+from models.network import PatternNetwork, build_network
+from models.outputs import NetworkOutputs, gather_outputs
+from models.training_callbacks import EarlyStop, EpochHistory, EpochSeed, Progress, ProgressReport, WeightAverage
+from models.training_module import Augment, PatternModule
+
+# Lightning announces its devices and sells its products at INFO; whoever wants that can turn it on again.
+logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+
+Rows = NDArray[np.int64]
+
+# Lightning's advice that does not apply: we choose workers, logging interval and device ourselves.
+SILENCED = (
+    ".*does not have many workers.*",
+    ".*number of training batches.*smaller than the logging interval.*",
+    ".*GPU available but not used.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*treespec, LeafSpec.*",
+    ".*have no `val_dataloader`.*",
+)
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a training is called, where it writes and whom it tells.
+
+    Attributes:
+        seed: Weights, order, dropout and augmentation.
+        run_dir: Receives ``metrics.csv`` and ``last.ckpt``, from which an interrupted run goes on; None writes nothing.
+        progress: Told the epochs done.
+        label: What this training is called there.
+        augment: Random steps on a whole training batch, on its device.
+    """
+
+    seed: int = 0
+    run_dir: Path | None = None
+    progress: Progress | None = None
+    label: str = "training"
+    augment: Augment | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class FittedMember:
+    """One trained network.
+
+    Attributes:
+        network: On CPU, in evaluation mode.
+        history: One row per epoch: ``epoch``, ``train_loss`` and, where there was one, ``validation_loss``.
+        best_epoch: Epoch whose weights were kept; None when the last was.
+    """
+
+    network: PatternNetwork
+    history: tuple[dict[str, float], ...]
+    best_epoch: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class CrossFit:
+    """An ensemble with what each member says of the fold it never saw.
+
+    Attributes:
+        members: One per fold, embeddings in shared axes.
+        outputs: Row n is what the member said that was not trained on row n: for calibration, conformal sets,
+            out-of-distribution limits and the prognostic head.
+    """
+
+    members: tuple[FittedMember, ...]
+    outputs: NetworkOutputs
+
+
+def make_network(items: Items, spec: ModelSpec, *, seed: int, quantitative: Tensor) -> PatternNetwork:
+    """A fresh network for the shapes of a dataset; quantitative CT scaled by its rows."""
+    num_channels = int(items[0][batch_keys.IMAGE].shape[0])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_network(spec, num_channels=num_channels, num_quantities=quantitative.shape[1])
+    if network.encoder is not None:
+        network.encoder.fit_scaling(quantitative)
+    return network
+
+
+def make_callbacks(settings: TrainingSettings, run: RunContext, *, has_validation: bool) -> list[Callback]:
+    """Callbacks in the order they must run: the average moves before early stopping looks at it."""
+    callbacks: list[Callback] = [EpochSeed(run.seed), EpochHistory()]
+    average = WeightAverage(settings.ema_decay) if settings.ema_decay > 0 else None
+    if average is not None:
+        callbacks.append(average)
+    if has_validation:
+        callbacks.append(EarlyStop(settings.patience_epochs, average))
+    if run.progress is not None:
+        callbacks.append(ProgressReport(run.progress, run.label))
+    return callbacks
+
+
+def make_trainer(settings: TrainingSettings, callbacks: list[Callback], run_dir: Path | None) -> lightning.Trainer:
+    """A Lightning trainer. With a run folder it logs to ``metrics.csv`` and keeps the last epoch for resuming."""
+    device = resolve_device(settings.device)
+    precision = settings.precision
+    if run_dir is not None:
+        callbacks = [
+            *callbacks,
+            ModelCheckpoint(run_dir, filename="last", every_n_epochs=1, enable_version_counter=False),
+        ]
+    return lightning.Trainer(
+        max_epochs=settings.max_epochs,
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1,
+        precision=precision,
+        accumulate_grad_batches=settings.accumulate_batches,
+        gradient_clip_val=settings.gradient_clip,
+        callbacks=callbacks,
+        logger=False if run_dir is None else CSVLogger(run_dir, name="", version=""),
+        enable_checkpointing=run_dir is not None,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        use_distributed_sampler=False,
+    )
+
+
+def fit_member(
+    train_items: Items,
+    validation_items: Items | None,
+    spec: ModelSpec,
+    settings: TrainingSettings,
+    run: RunContext = RunContext(),
+) -> FittedMember:
+    """Train one network.
+
+    Args:
+        train_items: Items of ``domain.batch_keys``.
+        validation_items: Watched for early stopping and for choosing the epoch. Must hold no patient of the
+            training items, nor of those the result is judged on. None keeps the last epoch.
+        spec: Network.
+        settings: Optimisation.
+        run: Seed, folder and listener. Where the folder holds the checkpoint of an interrupted run, it goes on.
+
+    Returns:
+        The network, on CPU.
+    """
+    targets, quantitative = read_labels(train_items)
+    module = PatternModule(
+        make_network(train_items, spec, seed=run.seed, quantitative=quantitative), settings, targets, run.augment
+    )
+    callbacks = make_callbacks(settings, run, has_validation=validation_items is not None)
+    checkpoint = None if run.run_dir is None else run.run_dir / "last.ckpt"
+    with warnings.catch_warnings():
+        for message in SILENCED:
+            warnings.filterwarnings("ignore", message=message)
+        trainer = make_trainer(settings, callbacks, run.run_dir)
+        trainer.fit(
+            module,
+            make_loader(train_items, settings, shuffle=True, seed=run.seed),
+            None if validation_items is None else make_loader(validation_items, settings),
+            ckpt_path=checkpoint if checkpoint is not None and checkpoint.exists() else None,
+        )
+    best_epoch = None
+    for callback in callbacks:
+        if isinstance(callback, EarlyStop) and callback.best_weights:
+            module.network.load_state_dict(callback.best_weights)
+            best_epoch = callback.best_epoch
+    history = next(callback.rows for callback in callbacks if isinstance(callback, EpochHistory))
+    return FittedMember(module.network.cpu().eval(), tuple(history), best_epoch)
+
+
+def split_for_early_stopping(rows: Rows, groups: Sequence[str], *, seed: int, share: float = 0.2) -> tuple[Rows, Rows]:
+    """Part of the training rows to watch, whole groups (patients) at a time.
+
+    Args:
+        rows: Row numbers to divide.
+        groups: Group of every row of the dataset.
+        seed: Which groups.
+        share: Share of the groups to watch.
+
+    Returns:
+        (rows to train on, rows to watch), both sorted.
+    """
+    names = sorted({groups[row] for row in rows})
+    chosen = np.random.default_rng(seed).permutation(len(names))[: max(round(share * len(names)), 1)]
+    watched_names = {names[index] for index in chosen}
+    watched = np.array([groups[row] in watched_names for row in rows])
+    return np.sort(rows[~watched]), np.sort(rows[watched])
+
+
+def cross_fit(
+    items: Items,
+    folds: Sequence[tuple[Rows, Rows]],
+    spec: ModelSpec,
+    settings: TrainingSettings,
+    *,
+    groups: Sequence[str] | None = None,
+    run: RunContext = RunContext(),
+) -> CrossFit:
+    """Train one member per fold and let each judge the fold it did not see.
+
+    Early stopping watches a part of each member's own training rows, never the fold held out: the out-of-fold
+    outputs stay those of patients that nothing was chosen by.
+
+    Args:
+        items: N rows of ``domain.batch_keys``.
+        folds: (rows to train on, rows held out) per fold; the held-out rows together are all rows, each once.
+        spec: Network.
+        settings: Optimisation. Early stopping is on when ``patience_epochs < max_epochs``.
+        groups: Patient of each row; needed for early stopping. Each row is its own group where None.
+        run: Member k trains with ``seed + k`` in ``run_dir/fold-<k>``.
+
+    Raises:
+        ValueError: The folds do not hold out every row once, or share a patient between their two sides.
+    """
+    check_folds(folds, count(items), groups)
+    names = [str(row) for row in range(count(items))] if groups is None else list(groups)
+    members: list[FittedMember] = []
+    for index, (train_rows, _) in enumerate(folds):
+        watched_items = None
+        if settings.patience_epochs < settings.max_epochs:
+            train_rows, watched_rows = split_for_early_stopping(train_rows, names, seed=run.seed + index)
+            watched_items = Subset(items, watched_rows.tolist())
+        member_run = replace(
+            run,
+            seed=run.seed + index,
+            run_dir=None if run.run_dir is None else run.run_dir / f"fold-{index}",
+            label=f"member {index + 1} of {len(folds)}",
+        )
+        members.append(fit_member(Subset(items, train_rows.tolist()), watched_items, spec, settings, member_run))
+    return CrossFit(tuple(members), gather_out_of_fold(members, items, folds, settings))
+
+
+def check_folds(folds: Sequence[tuple[Rows, Rows]], num_rows: int, groups: Sequence[str] | None) -> None:
+    """Refuse folds that leak.
+
+    Raises:
+        ValueError: Says which fold, and what it shares or lacks.
+    """
+    held_out = np.sort(np.concatenate([rows for _, rows in folds]))
+    if not np.array_equal(held_out, np.arange(num_rows)):
+        raise ValueError(f"the folds must hold out each of {num_rows} rows once, found {len(held_out)} held out")
+    for index, (train_rows, held_rows) in enumerate(folds):
+        keys = [str(row) for row in range(num_rows)] if groups is None else groups
+        shared = {keys[row] for row in train_rows} & {keys[row] for row in held_rows}
+        if shared:
+            raise ValueError(f"fold {index} trains on and holds out the same {len(shared)} patient(s): a leak")
+
+
+def gather_out_of_fold(
+    members: Sequence[FittedMember],
+    items: Items,
+    folds: Sequence[tuple[Rows, Rows]],
+    settings: TrainingSettings,
+) -> NetworkOutputs:
+    """Bring the members' embeddings to the axes of the first, then take each row from the member that never saw it."""
+    device = resolve_device(settings.device)
+    loader = make_loader(items, settings)
+    everything = [gather_outputs(member.network.to(device), loader, device) for member in members]
+    reference = everything[0].embedding - everything[0].embedding.mean(axis=0)
+    aligned = []
+    for member, said in zip(members, everything, strict=True):
+        fit_alignment(member.network.cpu().alignment, said.embedding, reference)
+        aligned.append(replace(said, embedding=align(member.network.alignment, said.embedding)))
+    rows = np.concatenate([held_out for _, held_out in folds])
+    parts = [said.take(held_out) for said, (_, held_out) in zip(aligned, folds, strict=True)]
+    return NetworkOutputs.concatenate(parts).take(np.argsort(rows))

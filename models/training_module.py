@@ -1,0 +1,105 @@
+"""Lightning module of the pattern network: one step for training and validation, the optimiser, the logging."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+
+from domain import batch_keys
+from domain.settings import TrainingSettings
+from models.losses import balanced_class_weights, soft_cross_entropy
+from models.network import PatternNetwork
+
+Batch = dict[str, Any]
+Augment = Callable[[Batch], Batch]
+
+
+def learning_rate_share(step: int, *, num_steps: int, warmup_share: float) -> float:
+    """Share of the full learning rate at a step: a straight rise, then half a cosine down to 1 %.
+
+    >>> [round(learning_rate_share(step, num_steps=10, warmup_share=0.2), 2) for step in (0, 1, 2, 10)]
+    [0.5, 1.0, 1.0, 0.01]
+    """
+    num_warmup = max(int(warmup_share * num_steps), 1)
+    if step < num_warmup:
+        return (step + 1) / num_warmup
+    done = min((step - num_warmup) / max(num_steps - num_warmup, 1), 1.0)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
+
+
+class PatternModule(lightning.LightningModule):
+    """Trains a network on batches of ``domain.batch_keys``.
+
+    Args:
+        network: Trained in place.
+        settings: Optimisation.
+        training_targets: Soft labels of all training rows, (N, 4), NaN rows for unlabelled: class balance, and the
+            normaliser that keeps the loss the same however rows are spread over batches and processes.
+        augment: Random steps on a whole batch, on the device the batch is on; None for none.
+    """
+
+    def __init__(
+        self,
+        network: PatternNetwork,
+        settings: TrainingSettings,
+        training_targets: Tensor,
+        augment: Augment | None = None,
+    ) -> None:
+        super().__init__()
+        self.augment = augment
+        self.network = network
+        self.settings = settings
+        weights = balanced_class_weights(training_targets, strength=settings.class_balance)
+        self.register_buffer("class_weights", weights, persistent=False)
+        labelled = training_targets.isfinite().all(dim=1)
+        # Class weights have mean 1 over labelled rows, so a row weighs the labelled share on average.
+        self.mean_row_weight = max(float(labelled.float().mean()), 1e-6)
+        self._forward = torch.compile(network) if settings.compile_network else network
+
+    def shared_step(self, batch: Batch, stage: str) -> Tensor:
+        """Loss of one batch, logged as ``<stage>_loss``."""
+        output = self._forward(batch[batch_keys.IMAGE], batch[batch_keys.QUANTITATIVE])
+        is_training = stage == "train"
+        loss = soft_cross_entropy(
+            output["pattern_logits"],
+            batch[batch_keys.PATTERN_TARGET],
+            label_smoothing=self.settings.label_smoothing if is_training else 0.0,
+            class_weights=self.class_weights,  # type: ignore[arg-type]
+            mean_row_weight=self.mean_row_weight if is_training else None,
+        )
+        rows = len(batch[batch_keys.PATTERN_TARGET])
+        self.log(f"{stage}_loss", loss, on_step=False, on_epoch=True, batch_size=rows, sync_dist=True)
+        return loss
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """See ``shared_step``."""
+        del batch_index
+        return self.shared_step(batch if self.augment is None else self.augment(batch), "train")
+
+    def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """See ``shared_step``."""
+        del batch_index
+        return self.shared_step(batch, "validation")
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW; the learning rate rises linearly, then falls along a half cosine to 1 % of its height."""
+        decayed = [p for p in self.network.parameters() if p.ndim >= 2]
+        plain = [p for p in self.network.parameters() if p.ndim < 2]  # norms, biases: decay would only shift outputs
+        optimiser = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": self.settings.weight_decay},
+                {"params": plain, "weight_decay": 0.0},
+            ],
+            lr=self.settings.learning_rate,
+        )
+        num_steps = max(int(self.trainer.estimated_stepping_batches), 1)
+        share = partial(learning_rate_share, num_steps=num_steps, warmup_share=self.settings.warmup_share)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, share)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
