@@ -314,11 +314,9 @@ def _muscle(habitus: Habitus, frame: _Frame, body: Field, thorax: Field) -> Fiel
     back = np.clip(frame.y / np.float32(habitus.chest_half_depth), 0, 1)
     fat = np.float32(habitus.fat) * (1 - 0.45 * back)
     return np.asarray(
-
-            np.maximum(body + fat, -(thorax - 1))
-            if habitus.breast <= 0
-            else np.maximum(
-                np.maximum(body + fat, -(thorax - 1)), thorax - np.float32(habitus.muscle + 12 + 60 * 0.5) - 30 * back
-            )
-
+        np.maximum(body + fat, -(thorax - 1))
+        if habitus.breast <= 0
+        else np.maximum(
+            np.maximum(body + fat, -(thorax - 1)), thorax - np.float32(habitus.muscle + 12 + 60 * 0.5) - 30 * back
+        )
     )
