@@ -10,6 +10,7 @@ MODEL = "model"  # name of the evaluated predictions among the comparators
 EVERYONE = "all"  # name of the subgroup that is the whole cohort
 EVENT_FREE = "event_free"  # target of survival metrics that count the first event of any cause
 PATTERN = "pattern"  # target of metrics of the image pattern
+HEADLINE_METRICS = ("accuracy", "auc_macro", "ece", "uno_c", "harrell_c", "ibs")
 
 
 class Metric(Record):
@@ -197,3 +198,14 @@ class EvaluationResult(Record):
             if place == (metric, model, subgroup, horizon_days):
                 return candidate
         return None
+
+    def headline(self) -> dict[str, float | str]:
+        """The few figures a model card shows: whole cohort, evaluated model, value with its interval as text."""
+        figures: dict[str, float | str] = {}
+        for metric in self.metrics:
+            wanted = metric.metric in HEADLINE_METRICS and metric.horizon_days is None
+            if not wanted or metric.model != MODEL or metric.subgroup != EVERYONE or metric.value is None:
+                continue
+            interval = "" if metric.lo is None or metric.hi is None else f" ({metric.lo:.3f} to {metric.hi:.3f})"
+            figures.setdefault(f"{metric.target} {metric.metric}", f"{metric.value:.3f}{interval}, n = {metric.n}")
+        return figures

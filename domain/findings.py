@@ -45,6 +45,7 @@ class QualityCode(StrEnum):
     UNREADABLE = "unreadable"
     NO_PIXEL_DATA = "no_pixel_data"
     UNSUPPORTED_TRANSFER_SYNTAX = "unsupported_transfer_syntax"
+    WRONG_TRANSFER_SYNTAX = "wrong_transfer_syntax"
     LOSSY_COMPRESSED = "lossy_compressed"
     MISSING_UID = "missing_uid"
     INVALID_UID = "invalid_uid"

@@ -62,6 +62,7 @@ class SeriesRef:
         selected: It is the HRCT chosen for its study.
         message: Why it was chosen, or not, in plain words.
         identity: For ``private/`` only.
+        frame_order: For multi-frame files: (index into ``files``, frame) per slice; empty when each file is one slice.
     """
 
     series_key: str
@@ -74,6 +75,7 @@ class SeriesRef:
     selected: bool = False
     message: str = ""
     identity: SourceIdentity = field(default_factory=SourceIdentity)
+    frame_order: tuple[tuple[int, int], ...] = ()
 
     @property
     def codes(self) -> tuple[QualityCode, ...]:
@@ -140,6 +142,13 @@ class Case:
 
 
 # ---------------------------------------------------------------------------------------------------- results
+
+SYNTHETIC_WORD = "synthetic"  # in ``trained_on``: every output then says that its figures say nothing about patients
+
+
+def is_synthetic(trained_on: str) -> bool:
+    """A model was trained on synthetic patients, by its own words."""
+    return SYNTHETIC_WORD in trained_on.casefold()
 
 
 class Record(BaseModel):
