@@ -1,0 +1,287 @@
+"""One study in the words of the report: labels, percentages, classes. What the page looks like is in the templates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from domain.antibodies import AntibodyStatus, load_antibody_vocabulary
+from domain.patterns import PATTERNS, load_pattern_vocabulary
+from domain.records import CaseResult, CaseStatus, Contribution, HorizonRisk, PrognosisPrediction, WhatIf
+from reports.survival_plot import (
+    LegendEntry,
+    causes_of,
+    horizon_label,
+    incidence_legend,
+    incidence_plot,
+    survival_legend,
+    survival_plot,
+)
+
+NOTHING = "\u2013"
+CONTRIBUTION_DAY = 365.0  # contributions are shown at the day nearest to this one
+SMALLEST_CONTRIBUTION = 0.005  # log hazard; anything smaller would print as 0.00
+STATUS_LABELS = {
+    CaseStatus.PREDICTED: "predicted",
+    CaseStatus.ABSTAINED: "abstained",
+    CaseStatus.REJECTED: "scan rejected",
+    CaseStatus.FAILED: "failed",
+}
+ABBREVIATIONS = frozenset({"nsip", "op"})
+MODE_NOTES = {
+    "image_only": "From the image alone: no antibody result and no covariate was given.",
+    "tables_only": "From antibodies and covariates alone: no image was used.",
+    "baseline_only": "No input of this patient was usable: this is the average course of the training cohort.",
+}
+EVENT_LABELS = {"death": "death", "progression": "progression", "transplant": "lung transplant"}
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One pattern: its probability and whether it is in the prediction set."""
+
+    key: str
+    label: str
+    share: float
+    in_set: bool
+    is_answer: bool
+
+    @property
+    def percent(self) -> str:
+        """The probability as text."""
+        return percent(self.share)
+
+
+@dataclass(frozen=True, slots=True)
+class AntibodyChip:
+    """One antibody result."""
+
+    name: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignedBar:
+    """One contribution: width in percent of half the box, and its side."""
+
+    label: str
+    value: str
+    width: float
+    raises_risk: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PrognosisView:
+    """One endpoint, ready to print."""
+
+    title: str
+    answer: PrognosisPrediction
+    headline: str
+    mode_note: str
+    survival_svg: str
+    survival_legend: tuple[LegendEntry, ...]
+    incidence_svg: str
+    incidence_legend: tuple[LegendEntry, ...]
+    causes: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    contributions: tuple[SignedBar, ...]
+    contributions_about: str
+    what_ifs: tuple[tuple[str, str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CaseView:
+    """One study, ready to print."""
+
+    result: CaseResult
+    status_label: str
+    pattern_label: str
+    pattern_short: str
+    set_label: str
+    bars: tuple[Bar, ...]
+    antibodies: tuple[AntibodyChip, ...]
+    num_untested: int
+    prognoses: tuple[PrognosisView, ...]
+    quantities: tuple[tuple[str, str], ...]
+    facts: tuple[tuple[str, str], ...]
+
+
+def view_of(result: CaseResult) -> CaseView:
+    """The printable form of one result."""
+    answer = result.prediction.pattern
+    shown = [
+        AntibodyChip(antibody_name(key), status)
+        for key, status in result.antibodies.items()
+        if status != AntibodyStatus.NOT_TESTED
+    ]
+    return CaseView(
+        result=result,
+        status_label=STATUS_LABELS[result.status],
+        pattern_label=_pattern_label(result),
+        pattern_short=_pattern_short(result),
+        set_label=", ".join(pattern_name(pattern) for pattern in answer.pattern_set) if answer else "",
+        bars=_bars(result),
+        antibodies=tuple(sorted(shown, key=lambda chip: (chip.status != AntibodyStatus.POSITIVE, chip.name))),
+        num_untested=len(result.antibodies) - len(shown),
+        prognoses=tuple(_prognosis_view(prognosis) for prognosis in result.prediction.prognoses),
+        quantities=tuple((_words(name), number(value)) for name, value in result.prediction.quantitative.items()),
+        facts=tuple(
+            (_words(name), number(value)) for name, value in result.scan_facts.items() if value not in {None, ""}
+        ),
+    )
+
+
+def percent(share: float | None) -> str:
+    """A probability as text; never a flat 0% or 100%, which no model can know."""
+    if share is None:
+        return NOTHING
+    if share < 0.01:
+        return "<1%"
+    return ">99%" if share > 0.99 else f"{100 * share:.0f}%"
+
+
+def number(value: str | float | None) -> str:
+    """A measure as text, three significant digits."""
+    if value is None:
+        return NOTHING
+    return value if isinstance(value, str) else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def survival_text(risk: HorizonRisk | None) -> str:
+    """Survival at one horizon with its band."""
+    if risk is None or risk.survival is None:
+        return NOTHING
+    band = f" ({spread(risk.survival_lo, risk.survival_hi)})" if risk.survival_lo is not None else ""
+    return percent(risk.survival) + band
+
+
+def spread(low: float | None, high: float | None) -> str:
+    """Two probabilities as a range."""
+    return f"{percent(low)}{NOTHING}{percent(high)}"
+
+
+def horizon_nearest(risks: Sequence[HorizonRisk], days: float) -> HorizonRisk | None:
+    """The horizon nearest to a day."""
+    return min(risks, key=lambda risk: abs(risk.days - days), default=None)
+
+
+@cache
+def _antibody_names() -> dict[str, str]:
+    return {entry.key: entry.name for entry in load_antibody_vocabulary().antibodies}
+
+
+@cache
+def _pattern_names() -> dict[str, str]:
+    return {entry.key.value: entry.name for entry in load_pattern_vocabulary().patterns}
+
+
+def antibody_name(key: str) -> str:
+    """Name of an antibody; the key itself for one of a cohort's own vocabulary."""
+    return _antibody_names().get(key, key)
+
+
+def pattern_name(key: str) -> str:
+    """Name of a pattern."""
+    return _pattern_names().get(key, key)
+
+
+def short_pattern_name(key: str) -> str:
+    """Name of a pattern for a table."""
+    return key.upper() if key in ABBREVIATIONS else key
+
+
+def _words(name: str) -> str:
+    return (
+        name.replace("_percent", " (%)")
+        .replace("_mm", " (mm)")
+        .replace("_hu", " (HU)")
+        .replace("_ml", " (ml)")
+        .replace("_", " ")
+    )
+
+
+def _pattern_label(result: CaseResult) -> str:
+    answer = result.prediction.pattern
+    if answer is None:
+        return NOTHING
+    return "no answer" if answer.abstained or answer.pattern is None else pattern_name(answer.pattern)
+
+
+def _pattern_short(result: CaseResult) -> str:
+    answer = result.prediction.pattern
+    if answer is None:
+        return NOTHING
+    return "no answer" if answer.abstained or answer.pattern is None else short_pattern_name(answer.pattern)
+
+
+def _bars(result: CaseResult) -> tuple[Bar, ...]:
+    answer = result.prediction.pattern
+    if answer is None:
+        return ()
+    return tuple(
+        Bar(
+            pattern.value,
+            pattern_name(pattern),
+            answer.probabilities.get(pattern, 0.0),
+            pattern in answer.pattern_set,
+            pattern == answer.pattern and not answer.abstained,
+        )
+        for pattern in PATTERNS
+    )
+
+
+def _prognosis_view(prognosis: PrognosisPrediction) -> PrognosisView:
+    year = horizon_nearest(prognosis.horizons, CONTRIBUTION_DAY)
+    headline = f"{survival_text(year)} {prognosis.survival_means} at {horizon_label(year.days)}" if year else ""
+    causes = causes_of(prognosis)
+    bars, about = _contribution_bars(prognosis.contributions)
+    return PrognosisView(
+        title=prognosis.endpoint.replace("_", " "),
+        answer=prognosis,
+        headline=headline,
+        mode_note=MODE_NOTES.get(prognosis.mode, ""),
+        survival_svg=survival_plot(prognosis),
+        survival_legend=survival_legend(prognosis),
+        incidence_svg=incidence_plot(prognosis),
+        incidence_legend=incidence_legend(prognosis),
+        causes=tuple(EVENT_LABELS.get(cause, _words(cause)) for cause in causes),
+        rows=tuple(_horizon_row(prognosis, risk, causes) for risk in prognosis.horizons),
+        contributions=bars,
+        contributions_about=about,
+        what_ifs=tuple(_what_if_row(item, year) for item in prognosis.what_if),
+    )
+
+
+def _horizon_row(prognosis: PrognosisPrediction, risk: HorizonRisk, causes: tuple[str, ...]) -> tuple[str, ...]:
+    incidence = [percent(risk.cumulative_incidence.get(cause)) for cause in causes]
+    ends = next((item for item in prognosis.plausible_range if item.days == risk.days), None)
+    plausible = spread(ends.survival_lo, ends.survival_hi) if ends else NOTHING
+    return (horizon_label(risk.days), survival_text(risk), plausible, *incidence)
+
+
+def _contribution_bars(contributions: tuple[Contribution, ...]) -> tuple[tuple[SignedBar, ...], str]:
+    """Bars of the first cause at the day nearest to a year, and what they are about."""
+    if not contributions:
+        return (), ""
+    cause = contributions[0].cause
+    day = min((item.days for item in contributions), key=lambda days: abs(days - CONTRIBUTION_DAY))
+    chosen = [item for item in contributions if item.cause == cause and item.days == day]
+    largest = max([abs(item.log_hazard) for item in chosen] + [0.5])  # a weak patient's bars stay short
+    bars = tuple(
+        SignedBar(
+            _words(item.block), f"{item.log_hazard:+.2f}", 100 * abs(item.log_hazard) / largest, item.log_hazard > 0
+        )
+        for item in sorted(chosen, key=lambda item: -abs(item.log_hazard))
+        if abs(item.log_hazard) >= SMALLEST_CONTRIBUTION
+    )
+    about = f"log hazard of {EVENT_LABELS.get(cause, _words(cause)) or 'the event'} at {horizon_label(day)}"
+    return bars, about
+
+
+def _what_if_row(item: WhatIf, year: HorizonRisk | None) -> tuple[str, str, str, str]:
+    name, status = antibody_name(item.antibody), item.status.replace("_", " ")
+    if item.refused:
+        return name, status, item.refused, ""
+    risk = horizon_nearest(item.horizons, year.days if year else CONTRIBUTION_DAY)
+    return name, status, percent(risk.survival if risk else None), f"{item.num_training_patients} training patients"
