@@ -34,7 +34,7 @@ MODE_NOTES = {
     "tables_only": "From antibodies and covariates alone: no image was used.",
     "baseline_only": "No input of this patient was usable: this is the average course of the training cohort.",
 }
-EVENT_LABELS = {"death": "death", "progression": "progression", "transplant": "lung transplant"}
+EVENT_LABELS = {"death": "death", "progression": "progression", "transplant": "transplant"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from reports.svg import Plot, Point
 
 DAYS_PER_MONTH = 365.25 / 12
 NUM_CAUSE_COLOURS = 4  # classes cause-0 .. cause-3 of the page's style
-PERCENT_TICKS = tuple((share / 4, f"{share * 25} %") for share in range(5))
+PERCENT_TICKS = tuple((share / 4, f"{share * 25}%") for share in range(5))
 TICK_STEPS_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
 MAX_TICKS = 8
 
