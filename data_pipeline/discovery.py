@@ -1,0 +1,275 @@
+"""From a folder as the hospital sent it to series with keys, findings and a choice. Reads headers, never a voxel."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path, PurePath
+
+from data_pipeline.dicom_header import HeaderError, Instance, read_header
+from data_pipeline.quality import QualityPolicy, load_policy
+from data_pipeline.readers.metaimage import describe_metaimage
+from data_pipeline.readers.nifti import describe_nifti
+from data_pipeline.selection import SelectionOverrides, select_series
+from data_pipeline.series_building import Candidate, build_candidates, group_instances
+from data_pipeline.series_checks import check_series, phase_of
+from data_pipeline.series_keys import keyed_hash
+from data_pipeline.sources import list_sources, split_source
+from data_pipeline.transfer_syntaxes import TRANSFER_SYNTAXES
+from domain.errors import ScanFolderError
+from domain.findings import Decision, QualityCode, Severity, decide
+from domain.records import FileRecord, FileStatus, SeriesRef, SeriesTable, SourceIdentity
+
+logger = logging.getLogger(__name__)
+
+CHUNK_FILES = 1024
+MIN_FILES_FOR_PROCESSES = 8 * CHUNK_FILES  # starting a process costs as much as scanning some 3,000 headers
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+METAIMAGE_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All that was found below a folder.
+
+    Attributes:
+        series: Every series, chosen or not, studies together.
+        files: Every file that is no image of a series, and every image, with what became of it.
+    """
+
+    series: tuple[SeriesRef, ...]
+    files: tuple[FileRecord, ...]
+
+
+ScanItem = Instance | FileRecord
+
+
+def survey(
+    scans: str | Path,
+    *,
+    progress: Progress | None = None,
+    secret: bytes | None = None,
+    policy: QualityPolicy | None = None,
+    overrides: SelectionOverrides | None = None,
+    num_processes: int | None = None,
+) -> Survey:
+    """Find every series below a folder, judge it by its headers and choose one per study.
+
+    Args:
+        scans: Folder, DICOM file, zip archive, NIfTI or MetaImage file.
+        progress: Called with the number of files scanned so far, now and then.
+        secret: Key of the hash that makes series and study keys; a new one per process when None.
+        policy: Severities and thresholds; the shipped ones when None.
+        overrides: A user's own choice of series.
+        num_processes: For the header scan of large trees; as many as there are cores when None.
+
+    Raises:
+        ScanFolderError: No such file or folder.
+    """
+    root = Path(scans)
+    if not root.exists():
+        raise ScanFolderError(f"{root}: no such file or folder; SCANS is a folder, a DICOM file, a zip or a NIfTI file")
+    rules = policy or load_policy()
+    instances: list[Instance] = []
+    records: list[FileRecord] = []
+    volumes: list[SeriesRef] = []
+    for item in _scan(list_sources(root), progress, num_processes):
+        if isinstance(item, Instance):
+            instances.append(item)
+        elif item.status is FileStatus.USED:
+            volumes.append(_volume_ref(item.path, rules, secret))
+        else:
+            records.append(item)
+    found = []
+    for key, group in group_instances(instances).items():
+        for candidate in build_candidates(key, group, rules):
+            found.append(_series_ref(candidate, rules, secret))
+            records += _file_records(candidate, found[-1])
+    records += [_volume_record(volume) for volume in volumes]
+    series = select_series(sorted([*found, *volumes], key=_reading_order), overrides)
+    return Survey(series, tuple(records))
+
+
+def _reading_order(series: SeriesRef) -> tuple[str, str, str]:
+    return series.identity.study_uid, series.identity.path, series.series_key
+
+
+# ---------------------------------------------------------------------------------------------- header scan
+
+
+def _scan(
+    sources: Iterable[str | FileRecord], progress: Progress | None, num_processes: int | None
+) -> Iterator[ScanItem]:
+    """Headers of all sources, in order, by several processes where there are many."""
+    iterator = iter(sources)
+    first = list(islice(iterator, MIN_FILES_FOR_PROCESSES))
+    done = 0
+    if len(first) < MIN_FILES_FOR_PROCESSES or num_processes == 1:
+        for chunk in _chunks(_chain(first, iterator)):
+            yield from scan_chunk(chunk)
+            done += len(chunk)
+            if progress:
+                progress(done)
+        return
+    # spawn: a fork of a process that runs torch's threads may hang
+    workers = num_processes or os.cpu_count() or 1
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        pending = []
+        for chunk in _chunks(_chain(first, iterator)):
+            pending.append((pool.submit(scan_chunk, chunk), len(chunk)))
+            while len(pending) > 4 * workers:
+                future, count = pending.pop(0)
+                yield from future.result()
+                done += count
+                if progress:
+                    progress(done)
+        for future, _ in pending:
+            yield from future.result()
+
+
+def _chain(first: list[str | FileRecord], rest: Iterator[str | FileRecord]) -> Iterator[str | FileRecord]:
+    yield from first
+    yield from rest
+
+
+def _chunks(items: Iterator[str | FileRecord]) -> Iterator[list[str | FileRecord]]:
+    while chunk := list(islice(items, CHUNK_FILES)):
+        yield chunk
+
+
+def scan_chunk(sources: list[str | FileRecord]) -> list[ScanItem]:
+    """Headers of some sources: an instance per image, a record for everything else."""
+    found: list[ScanItem] = []
+    for source in sources:
+        if isinstance(source, FileRecord):
+            found.append(source)
+        else:
+            found += scan_source(source)
+    return found
+
+
+def scan_source(source: str) -> list[ScanItem]:
+    """Header of one source. A volume file (NIfTI, MetaImage) comes back as a record marked as used."""
+    lower = source.lower()
+    if lower.endswith(NIFTI_SUFFIXES) or lower.endswith(METAIMAGE_SUFFIXES):
+        return [FileRecord(source, FileStatus.USED)]
+    try:
+        return list(read_header(source).instances)
+    except HeaderError as error:
+        logger.debug("a file gives no image: %s", error)
+        status = FileStatus.IGNORED if error.is_ignored else FileStatus.UNREADABLE
+        return [FileRecord(source, status, error.code)]
+    except OSError as error:
+        logger.debug("a file cannot be read: %s", type(error).__name__)
+        return [FileRecord(source, FileStatus.UNREADABLE, QualityCode.UNREADABLE)]
+
+
+# ------------------------------------------------------------------------------------------------- references
+
+
+def _series_ref(candidate: Candidate, policy: QualityPolicy, secret: bytes | None) -> SeriesRef:
+    findings = check_series(candidate, policy)
+    instances = candidate.instances
+    files = tuple(dict.fromkeys(item.source for item in instances))
+    shared = instances[0].shared
+    return SeriesRef(
+        series_key=keyed_hash(secret, "series", candidate.study, candidate.series, candidate.part),
+        study_key=keyed_hash(secret, "study", candidate.study),
+        reader="dicom",
+        files=files,
+        table=_table(candidate, len(files)),
+        findings=findings,
+        decision=decide(findings),
+        identity=SourceIdentity(
+            study_uid=shared.study_uid,
+            series_uid=shared.series_uid,
+            patient_id=shared.patient_id,
+            study_date=shared.study_date,
+            path=_common_folder(files),
+        ),
+        frame_order=_frame_order(instances, files),
+    )
+
+
+def _frame_order(instances: tuple[Instance, ...], files: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    if all(item.num_frames == 1 for item in instances):
+        return ()
+    places = {source: index for index, source in enumerate(files)}
+    return tuple((places[item.source], item.frame_index) for item in instances)
+
+
+def _common_folder(files: tuple[str, ...]) -> str:
+    """Folder (or archive) that holds most of the files of a series; the file itself where there is one."""
+    if len(files) == 1:
+        return files[0]
+    folders = Counter(
+        split_source(source)[0] if split_source(source)[1] else str(PurePath(source).parent) for source in files
+    )
+    return folders.most_common(1)[0][0]
+
+
+def _table(candidate: Candidate, num_files: int) -> SeriesTable:
+    shared, stack = candidate.instances[0].shared, candidate.stack
+    spacing = shared.pixel_spacing_mm or (None, None)
+    syntax = TRANSFER_SYNTAXES[shared.transfer_syntax]
+    return SeriesTable(
+        num_files=num_files,
+        num_slices=len(candidate.instances) if candidate.instances[0].pixel is not None else 0,
+        rows=shared.rows,
+        columns=shared.columns,
+        row_spacing_mm=spacing[0],
+        column_spacing_mm=spacing[1],
+        slice_gap_mm=round(stack.gap_mm, 4) if stack is not None and len(candidate.instances) > 1 else None,
+        slice_thickness_mm=shared.slice_thickness_mm,
+        kernel=shared.kernel.replace("\\", " ") or None,
+        patient_position=shared.patient_position or None,
+        phase=phase_of(shared),
+        manufacturer=shared.manufacturer or None,
+        transfer_syntax=syntax.name,
+    )
+
+
+def _file_records(candidate: Candidate, series: SeriesRef) -> list[FileRecord]:
+    """What became of the files of a series: used when the series is usable, ignored with its first reason when not."""
+    reason = next((finding.code for finding in series.findings if finding.severity is Severity.REJECT), None)
+    status = FileStatus.IGNORED if series.decision is Decision.REJECT else FileStatus.USED
+    problems = {item.source: item.problem for item in candidate.instances if item.problem is not None}
+    records = []
+    for source in series.files:
+        problem = problems.get(source)
+        if problem is not None:
+            records.append(FileRecord(source, FileStatus.UNREADABLE, problem))
+        else:
+            records.append(FileRecord(source, status, reason if status is FileStatus.IGNORED else None))
+    copies = [FileRecord(source, FileStatus.IGNORED, QualityCode.DUPLICATE_SLICES) for source in candidate.duplicates]
+    return records + copies
+
+
+def _volume_ref(source: str, policy: QualityPolicy, secret: bytes | None) -> SeriesRef:
+    """A reference to a volume file. Such files carry no UIDs: each is a study of its own, known by its path."""
+    is_nifti = source.lower().endswith(NIFTI_SUFFIXES)
+    table, findings = (describe_nifti if is_nifti else describe_metaimage)(source, policy)
+    return SeriesRef(
+        series_key=keyed_hash(secret, "series", source),
+        study_key=keyed_hash(secret, "study", source),
+        reader="nifti" if is_nifti else "metaimage",
+        files=(source,),
+        table=table,
+        findings=findings,
+        decision=decide(findings),
+        identity=SourceIdentity(path=source),
+    )
+
+
+def _volume_record(series: SeriesRef) -> FileRecord:
+    if series.decision is not Decision.REJECT:
+        return FileRecord(series.files[0], FileStatus.USED)
+    return FileRecord(series.files[0], FileStatus.UNREADABLE, series.codes[0] if series.codes else None)

@@ -1,0 +1,96 @@
+"""``python -m data_pipeline export``: each chosen series as NIfTI and JSON, nothing identifying in either."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from data_pipeline.discovery import survey
+from data_pipeline.inspect_command import add_scan_arguments, survey_options
+from data_pipeline.nifti_writer import nifti_bytes
+from data_pipeline.tables import csv_text, files_csv, series_csv
+from data_pipeline.volume_reading import read_volume
+from domain.errors import ExitCode, OutputFolderError, StudyError
+from domain.records import FindingRecord, SeriesRef
+from domain.volume import Volume
+from domain.whole_files import write_whole
+
+EXAMPLE = "example: python -m data_pipeline export /data/hospital --out volumes"
+FAILURE_COLUMNS = ("series_key", "stage", "code", "message")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "export",
+        help="write each chosen series as int16 HU NIfTI with a JSON of its facts",
+        description="Files are named by key; OUT/private/ holds what links keys to the source.",
+        epilog=EXAMPLE,
+    )
+    add_scan_arguments(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> ExitCode:
+    """Export every chosen series; one that fails is listed and the rest go on."""
+    options = survey_options(arguments, arguments.out / "private")
+    found = survey(arguments.scans, **options)
+    chosen = [series for series in found.series if series.selected]
+    rejected_studies = {item.study_key for item in found.series} - {item.study_key for item in chosen}
+    failures: list[dict[str, str]] = []
+    try:
+        write_whole(arguments.out / "private" / "series.csv", series_csv(found.series))
+        write_whole(arguments.out / "private" / "files.csv", files_csv(found.files))
+        for index, series in enumerate(chosen, start=1):
+            sys.stdout.write(
+                f"[{index}/{len(chosen)}] {series.series_key}: {_export(series, arguments.out, failures, options)}\n"
+            )
+        write_whole(arguments.out / "failures.csv", csv_text(FAILURE_COLUMNS, failures))
+    except OSError as error:
+        raise OutputFolderError(f"{arguments.out}: cannot be written: {error.strerror}") from error
+    sys.stdout.write(f"{len(chosen) - len(failures)} series exported, {len(failures)} failed, ")
+    sys.stdout.write(f"{len(rejected_studies)} studies without a usable series\n")
+    return ExitCode.SOME_FAILED if failures or rejected_studies else ExitCode.OK
+
+
+def _export(series: SeriesRef, out: Path, failures: list[dict[str, str]], options: dict[str, Any]) -> str:
+    """Write one series; a word for the screen."""
+    try:
+        volume = read_volume(series, policy=options["policy"])
+    except StudyError as error:
+        failures.append(
+            {
+                "series_key": series.series_key,
+                "stage": error.stage.value,
+                "code": error.code.value,
+                "message": error.message,
+            }
+        )
+        return f"not exported, {error.code.value}: {error.message}"
+    write_whole(out / f"{series.series_key}.nii.gz", nifti_bytes(volume))
+    write_whole(out / f"{series.series_key}.json", json.dumps(facts_of(series, volume), indent=1) + "\n")
+    return f"{volume.voxels.shape[2]} slices"
+
+
+def facts_of(series: SeriesRef, volume: Volume) -> dict[str, Any]:
+    """Facts of an exported volume: no name, UID, date or path."""
+    acquisition = volume.acquisition
+    return {
+        "format_version": 1,
+        "series_key": series.series_key,
+        "study_key": series.study_key,
+        "message": series.message,
+        "shape": list(volume.voxels.shape),
+        "spacing_mm": list(volume.affine.spacing_mm),
+        "affine_ras_mm": volume.affine.matrix.tolist(),
+        "orientation": volume.affine.orientation,
+        "content_digest": volume.content_digest,
+        "acquisition": {**asdict(acquisition), "kernel_class": acquisition.kernel_class.value},
+        "header": {key: value for key, value in asdict(series.table).items() if key != "num_files"},
+        "findings": [FindingRecord.of(finding).model_dump(mode="json") for finding in volume.findings],
+    }

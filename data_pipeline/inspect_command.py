@@ -1,0 +1,74 @@
+"""``python -m data_pipeline inspect``: what is in a folder of scans, from headers alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from data_pipeline.discovery import survey
+from data_pipeline.quality import load_policy
+from data_pipeline.selection import SelectionOverrides
+from data_pipeline.series_keys import secret_of_folder
+from data_pipeline.tables import files_csv, screen_lines, series_csv, summary_line
+from domain.errors import ExitCode, OutputFolderError
+from domain.strict_yaml import load_settings
+from domain.whole_files import write_whole
+
+EXAMPLE = "example: python -m data_pipeline inspect /data/hospital --out listing"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "inspect",
+        help="list the series of a folder, each with its codes and the reason it was chosen or not",
+        description="Scans headers only. Exit 0 also when every series is rejected.",
+        epilog=EXAMPLE,
+    )
+    add_scan_arguments(parser)
+    parser.add_argument("--out", type=Path, help="folder for series.csv and files.csv; they name paths: keep private")
+    parser.set_defaults(run=run)
+
+
+def add_scan_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments shared by commands that look for series."""
+    parser.add_argument("scans", type=Path, metavar="SCANS", help="folder, DICOM file, zip, NIfTI or MetaImage file")
+    parser.add_argument("--policy", default="policy", metavar="FILE", help="quality policy, a YAML file of your own")
+    parser.add_argument("--selection", type=Path, metavar="FILE", help="your own choice of series, a YAML file")
+    parser.add_argument("--secret-file", type=Path, metavar="FILE", help="secret that makes keys the same in two runs")
+
+
+def survey_options(arguments: argparse.Namespace, private_dir: Path | None) -> dict[str, Any]:
+    """Options of ``survey`` from the arguments.
+
+    Raises:
+        OutputFolderError: The secret cannot be kept.
+        SettingsError: Policy or selection is wrong.
+    """
+    options: dict[str, Any] = {"policy": load_policy(arguments.policy)}
+    if arguments.selection:
+        options["overrides"] = load_settings(SelectionOverrides, arguments.selection)
+    try:
+        if arguments.secret_file:
+            options["secret"] = arguments.secret_file.read_bytes().strip()
+        elif private_dir is not None:
+            options["secret"] = secret_of_folder(private_dir)
+    except OSError as error:
+        raise OutputFolderError(f"the secret cannot be read or kept: {error.strerror}") from error
+    return options
+
+
+def run(arguments: argparse.Namespace) -> ExitCode:
+    """List the series."""
+    options = survey_options(arguments, arguments.out / "private" if arguments.out else None)
+    found = survey(arguments.scans, **options)
+    sys.stdout.write("\n".join([*screen_lines(found.series), summary_line(found.series, found.files), ""]))
+    if arguments.out:
+        try:
+            write_whole(arguments.out / "series.csv", series_csv(found.series))
+            write_whole(arguments.out / "files.csv", files_csv(found.files))
+        except OSError as error:
+            raise OutputFolderError(f"{arguments.out}: cannot be written: {error.strerror}") from error
+    return ExitCode.OK

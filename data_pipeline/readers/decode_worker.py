@@ -1,0 +1,90 @@
+"""The process that runs pixel decoders, so that one that crashes or hangs takes down nothing else.
+
+Started by ``decoder_process``. Reads one JSON job per line from standard input, writes HU slices into a shared file
+and one JSON line per slice to standard output. Ends with its input.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import signal
+import sys
+from typing import Any
+
+import numpy as np
+
+from data_pipeline.dicom_header import HeaderError, Instance, read_header
+from data_pipeline.readers.pixel_errors import PixelError
+from data_pipeline.readers.slice_reading import read_slice_into
+from domain.findings import QualityCode
+
+EXTRA_MEMORY_BYTES = 4 << 30  # address space besides the volume: libraries, one compressed file, decoder buffers
+
+
+def main() -> None:
+    """Serve jobs until the input ends."""
+    _limit_memory(EXTRA_MEMORY_BYTES)
+    for line in sys.stdin:
+        job = json.loads(line)
+        _limit_memory(EXTRA_MEMORY_BYTES + int(np.prod(job["shape"])) * 2)
+        _run(job)
+
+
+def _run(job: dict[str, Any]) -> None:
+    shape = tuple(job["shape"])
+    descriptor = os.open(job["buffer"], os.O_RDWR)
+    try:
+        shared = mmap.mmap(descriptor, int(np.prod(shape)) * 2)
+    finally:
+        os.close(descriptor)
+    voxels = np.frombuffer(shared, dtype=np.int16).reshape(shape)
+    for place, source, frame_index in job["slices"]:
+        _answer({"start": place})
+        _set_alarm(job["limit_s"])
+        try:
+            report = read_slice_into(_instance(source, frame_index), voxels[place])
+            _answer({"done": place, "report": [report.lowest_hu, report.num_below_air, report.checksum]})
+        except PixelError as error:
+            _answer({"failed": place, "code": error.code.value, "message": error.message})
+        except MemoryError:
+            _answer({"failed": place, "code": QualityCode.OUT_OF_MEMORY.value, "message": "decoding needs too much"})
+        _set_alarm(0)
+
+
+def _instance(source: str, frame_index: int) -> Instance:
+    try:
+        instances = read_header(source).instances
+    except HeaderError as error:
+        raise PixelError(error.code or QualityCode.UNREADABLE, str(error)) from error
+    except OSError as error:
+        raise PixelError(QualityCode.UNREADABLE, f"the file cannot be read: {type(error).__name__}") from error
+    if frame_index >= len(instances):
+        raise PixelError(QualityCode.UNREADABLE, "the file changed since it was found")
+    return instances[frame_index]
+
+
+def _answer(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def _set_alarm(seconds: float) -> None:
+    """Let the system end this process when a decoder hangs: no Python code would run any more."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _limit_memory(num_bytes: int) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    wanted = num_bytes if hard == resource.RLIM_INFINITY else min(num_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+
+
+if __name__ == "__main__":
+    main()

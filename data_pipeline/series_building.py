@@ -1,0 +1,255 @@
+"""Images to stacks: grouped by study and series, split where they cannot be one volume, duplicates taken out.
+
+Splits follow what makes a volume impossible (orientation, matrix, repeated positions), never what merely differs
+(exposure, current, time of each slice).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import PurePath
+
+from data_pipeline.dicom_header import Instance
+from data_pipeline.geometry import (
+    GeometryError,
+    SliceStack,
+    SpacingVerdict,
+    build_stack,
+    judge_spacing,
+    repeated_places,
+    slice_normal,
+)
+from data_pipeline.quality import QualityPolicy
+from data_pipeline.sources import read_span, split_source
+from data_pipeline.transfer_syntaxes import TRANSFER_SYNTAXES
+from domain.findings import Finding, QualityCode
+
+SeriesKey = tuple[str, str]
+
+MAX_SPAN_BYTES = 1 << 30  # of pixel data compared for equality
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One stack of images that may be a volume.
+
+    Attributes:
+        study: StudyInstanceUID, or a stand-in made of the folder where there is none.
+        series: SeriesInstanceUID or stand-in, and the part where a series was split.
+        part: Number of the part, 0 for the first or only one.
+        instances: In slice order where there is a geometry, else as found.
+        stack: Measured geometry; None where there is none.
+        findings: What building it noticed.
+        duplicates: Sources left out because an equal image is in ``instances``.
+    """
+
+    study: str
+    series: str
+    part: int
+    instances: tuple[Instance, ...]
+    stack: SliceStack | None = None
+    findings: tuple[Finding, ...] = ()
+    duplicates: tuple[str, ...] = field(default=())
+
+
+def group_instances(instances: Iterable[Instance]) -> dict[SeriesKey, list[Instance]]:
+    """Images by study and series; without UIDs by folder and series number."""
+    groups: dict[SeriesKey, list[Instance]] = defaultdict(list)
+    for instance in instances:
+        groups[_series_key(instance)].append(instance)
+    return dict(groups)
+
+
+def _series_key(instance: Instance) -> SeriesKey:
+    shared = instance.shared
+    if shared.study_uid and shared.series_uid:
+        return shared.study_uid, shared.series_uid
+    path, member = split_source(instance.source)
+    folder = f"{path}!{PurePath(member).parent}" if member else str(PurePath(path).parent)
+    study = shared.study_uid or f"folder {folder} of {shared.patient_id}"
+    return study, shared.series_uid or f"folder {folder} number {shared.series_number} {shared.series_description}"
+
+
+def build_candidates(key: SeriesKey, instances: Sequence[Instance], policy: QualityPolicy) -> list[Candidate]:
+    """Split the images of one series into stacks, each ordered and free of duplicates.
+
+    Args:
+        key: Study and series.
+        instances: All images of the series, any order.
+        policy: Severities and spacing tolerance.
+    """
+    ordered = sorted(instances, key=lambda item: (item.source, item.frame_index))
+    by_kind = _split(ordered, _kind)
+    findings = _mixture_findings(list(by_kind), policy)
+    candidates: list[Candidate] = []
+    for group in by_kind.values():
+        for part in _resolve(group, policy):
+            own = replace(part, study=key[0], series=key[1], part=len(candidates))
+            candidates.append(replace(own, findings=(*findings, *own.findings)))
+    return candidates
+
+
+def _split(instances: Iterable[Instance], attribute: Callable[[Instance], Hashable]) -> dict[Hashable, list[Instance]]:
+    groups: dict[Hashable, list[Instance]] = defaultdict(list)
+    for instance in instances:
+        groups[attribute(instance)].append(instance)
+    return dict(groups)
+
+
+def _kind(instance: Instance) -> tuple[Hashable, ...]:
+    """Images that differ here can never share a volume."""
+    shared = instance.shared
+    orientation = shared.orientation and tuple(round(value, 2) + 0.0 for value in shared.orientation)
+    spacing = shared.pixel_spacing_mm and tuple(round(value, 3) for value in shared.pixel_spacing_mm)
+    is_localizer = "LOCALIZER" in shared.image_type
+    return orientation, (shared.rows, shared.columns, spacing), (is_localizer, shared.sop_class, shared.modality)
+
+
+def _mixture_findings(kinds: Sequence[Hashable], policy: QualityPolicy) -> list[Finding]:
+    images = [kind for kind in kinds if isinstance(kind, tuple) and not kind[2][0] and kind[0] is not None]
+    findings = []
+    num_orientations = len({kind[0] for kind in images})
+    if num_orientations > 1:
+        message = f"the series holds slices of {num_orientations} orientations; each was taken as a stack of its own"
+        findings.append(policy.finding(QualityCode.MIXED_ORIENTATION, message, num_orientations=num_orientations))
+    num_matrices = len({kind[1] for kind in images})
+    if num_matrices > 1:
+        message = f"the series holds slices of {num_matrices} sizes; each was taken as a stack of its own"
+        findings.append(policy.finding(QualityCode.MIXED_MATRIX, message, num_matrices=num_matrices))
+    return findings
+
+
+# ------------------------------------------------------------------------- duplicates and repeated positions
+
+
+def _resolve(group: list[Instance], policy: QualityPolicy) -> list[Candidate]:
+    """One stack if the positions allow, else one per acquisition (or whatever tells the repeats apart)."""
+    if not _has_geometry(group):
+        return [Candidate("", "", 0, tuple(_by_number(group)))]
+    kept, duplicates = _drop_duplicates(group)
+    findings: list[Finding] = []
+    if duplicates:
+        message = f"{len(duplicates)} images are copies of others and were left out"
+        findings.append(policy.finding(QualityCode.DUPLICATE_SLICES, message, num_removed=len(duplicates)))
+    stack = _stack(kept)
+    if not repeated_places(stack) and (len(kept) < 4 or _spacing(kept, policy).is_even):
+        return [_candidate(kept, stack, findings, duplicates)]
+    parts = _split_by_acquisition(kept, policy)
+    if parts is not None:
+        name, groups = parts
+        message = f"the series holds {len(groups)} stacks over the same region, told apart by {name}"
+        findings.append(policy.finding(QualityCode.REPEATED_POSITIONS, message, num_stacks=len(groups)))
+        return [
+            _candidate(part, _stack(part), findings, duplicates if not index else [])
+            for index, part in enumerate(groups)
+        ]
+    repeats = repeated_places(stack)
+    if repeats:
+        message = f"{len(repeats)} positions hold more than one image and nothing in the headers tells them apart"
+        findings.append(
+            policy.finding(QualityCode.REPEATED_POSITIONS, message, severe=True, num_positions=len(repeats))
+        )
+    return [_candidate(kept, stack, findings, duplicates)]
+
+
+def _has_geometry(group: Sequence[Instance]) -> bool:
+    orientation = group[0].shared.orientation
+    if orientation is None or any(instance.position_mm is None for instance in group):
+        return False
+    try:
+        slice_normal(orientation)
+    except GeometryError:
+        return False
+    return True
+
+
+def _stack(group: Sequence[Instance]) -> SliceStack:
+    positions = [instance.position_mm for instance in group if instance.position_mm is not None]
+    return build_stack(positions, group[0].shared.orientation or ())
+
+
+def _spacing(group: Sequence[Instance], policy: QualityPolicy) -> SpacingVerdict:
+    return judge_spacing(_stack(group), policy.thresholds.spacing_tolerance)
+
+
+def _candidate(
+    group: Sequence[Instance], stack: SliceStack, findings: Sequence[Finding], duplicates: Sequence[str]
+) -> Candidate:
+    ordered = tuple(group[index] for index in stack.order)
+    return Candidate("", "", 0, ordered, stack, tuple(findings), tuple(duplicates))
+
+
+def _by_number(group: Sequence[Instance]) -> list[Instance]:
+    return sorted(group, key=lambda item: (item.instance_number or 0, item.source, item.frame_index))
+
+
+def _drop_duplicates(group: list[Instance]) -> tuple[list[Instance], list[str]]:
+    """Leave out images at a position another image holds with equal pixels. UIDs alone decide nothing.
+
+    Empty or repeated SOPInstanceUIDs must not collapse a scan, and copies under new UIDs must not double it.
+    """
+    dropped: set[int] = set()
+    for places in repeated_places(_stack(group)):
+        seen: set[bytes] = set()
+        for place in sorted(places):
+            digest = _pixel_digest(group[place])
+            if digest in seen:
+                dropped.add(place)
+            seen.add(digest)
+    kept = [instance for index, instance in enumerate(group) if index not in dropped]
+    return kept, [group[index].source for index in sorted(dropped)]
+
+
+def _pixel_digest(instance: Instance) -> bytes:
+    """Digest of the stored pixel bytes of one frame, and of how they turn into HU."""
+    shared, pixel = instance.shared, instance.pixel
+    rescale = f"{shared.transfer_syntax} {shared.slope} {shared.intercept} ".encode()
+    if pixel is None or instance.problem is not None:
+        return rescale + instance.source.encode()
+    if pixel.is_encapsulated or TRANSFER_SYNTAXES[shared.transfer_syntax].is_deflated:
+        # The place of a frame is not known without decoding: equal files hold equal frames.
+        rescale += f"frame {instance.frame_index} ".encode()
+        start, length = (pixel.offset if pixel.is_encapsulated else 0), MAX_SPAN_BYTES
+    else:
+        length = pixel.length // instance.num_frames
+        start = pixel.offset + instance.frame_index * length
+    try:
+        return rescale + _span_digest(instance.source, start, length)
+    except OSError:
+        return rescale + instance.source.encode()
+
+
+@lru_cache(maxsize=64)
+def _span_digest(source: str, start: int, length: int) -> bytes:
+    return hashlib.blake2b(read_span(source, start, length), digest_size=16).digest()
+
+
+# In the order tried: what a scanner changes between two passes over the same region.
+_DISTINCTIONS: tuple[tuple[str, Callable[[Instance], Hashable]], ...] = (
+    ("acquisition number", lambda item: item.acquisition_number),
+    ("temporal position", lambda item: item.temporal_position),
+    ("image type", lambda item: item.shared.image_type),
+    ("kernel", lambda item: item.shared.kernel),
+    ("slice thickness", lambda item: item.shared.slice_thickness_mm),
+    ("description", lambda item: item.shared.series_description),
+    ("acquisition time", lambda item: item.acquisition_time),
+    ("folder", lambda item: str(PurePath(item.source).parent)),
+)
+
+
+def _split_by_acquisition(group: list[Instance], policy: QualityPolicy) -> tuple[str, list[list[Instance]]] | None:
+    """The first distinction that leaves stacks without repeats, each of them even; None where none does."""
+    for name, attribute in _DISTINCTIONS:
+        parts = list(_split(group, attribute).values())
+        if 1 < len(parts) <= len(group) // policy.thresholds.min_slices and all(
+            len(part) >= policy.thresholds.min_slices
+            and not repeated_places(_stack(part))
+            and _spacing(part, policy).is_even
+            for part in parts
+        ):
+            return name, parts
+    return None

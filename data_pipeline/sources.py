@@ -1,0 +1,172 @@
+"""Where bytes come from: files of a tree and members of zip archives, read in place. Knows no format's content.
+
+A source is a string: a path, or ``archive.zip!member``. Members are never written to disk, so a member's name cannot
+lead anywhere; names that try to are refused all the same, because such an archive was not made by a hospital.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from domain.findings import QualityCode
+from domain.records import FileRecord, FileStatus
+
+MEMBER_SEPARATOR = "!"
+MAX_MEMBER_BYTES = 4 << 30  # of one archive member; the largest enhanced CT object is about 2 GiB
+MAX_MEMBERS = 1_000_000
+MAX_RATIO = 250  # deflate reaches 1,000:1 on constant bytes; CT reaches 2:1 to 20:1
+RATIO_FREE_BYTES = 4 << 20  # small members may be all padding
+
+ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
+
+
+class UnsafeArchiveError(OSError):
+    """An archive member that may not be read: a bomb, a link or a name that leads out of the archive."""
+
+
+def is_member(source: str) -> bool:
+    """The source is inside an archive."""
+    return split_source(source)[1] != ""
+
+
+def split_source(source: str) -> tuple[str, str]:
+    """Path and member of a source; the member is empty for a plain file."""
+    if MEMBER_SEPARATOR not in source:
+        return source, ""
+    start = 0
+    while (cut := source.find(MEMBER_SEPARATOR, start)) >= 0:
+        if source[:cut].lower().endswith(".zip") and Path(source[:cut]).is_file():
+            return source[:cut], source[cut + 1 :]
+        start = cut + 1
+    return source, ""
+
+
+def read_start(source: str, count: int) -> tuple[bytes, int]:
+    """First bytes of a source and its whole size.
+
+    Raises:
+        OSError: It cannot be read; ``UnsafeArchiveError`` for a refused archive member.
+    """
+    if MEMBER_SEPARATOR in source:
+        path, member = split_source(source)
+        if member:
+            return _read_member(path, member, count)
+    descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        return os.read(descriptor, count), os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
+
+
+def read_span(source: str, offset: int, length: int) -> bytes:
+    """Bytes ``offset`` to ``offset + length`` of a source, or as many of them as there are.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    path, member = split_source(source)
+    if member:
+        return _read_member(path, member, offset + length)[0][offset:]
+    with Path(path).open("rb", buffering=0) as stream:
+        there = os.fstat(stream.fileno()).st_size - offset  # a read allocates what it is asked for
+        stream.seek(max(offset, 0))
+        return stream.read(max(0, min(length, there)))
+
+
+def _read_member(path: str, member: str, count: int) -> tuple[bytes, int]:
+    archive = _open_archive(path, Path(path).stat().st_mtime_ns)
+    try:
+        info = archive.getinfo(member)
+        if reason := refused_member(info):
+            raise UnsafeArchiveError(reason)
+        with archive.open(info) as stream:
+            return stream.read(min(count, info.file_size)), info.file_size
+    except KeyError as error:
+        raise FileNotFoundError("no such archive member") from error
+    except ARCHIVE_ERRORS as error:
+        raise OSError(f"archive member cannot be read: {type(error).__name__}") from error
+
+
+@lru_cache(maxsize=8)
+def _open_archive(path: str, modified_ns: int) -> zipfile.ZipFile:  # the time is part of the cache key
+    try:
+        return zipfile.ZipFile(path)
+    except ARCHIVE_ERRORS as error:
+        raise OSError(f"not readable as a zip archive: {type(error).__name__}") from error
+
+
+def refused_member(info: zipfile.ZipInfo) -> str:
+    """Why an archive member may not be read; empty when it may."""
+    name = info.filename.replace("\\", "/")
+    if name.startswith("/") or ".." in PurePosixPath(name).parts or name[1:2] == ":" or "\0" in info.orig_filename:
+        return "its name leads out of the archive"
+    if stat.S_ISLNK(info.external_attr >> 16):
+        return "it is a link"
+    if info.flag_bits & 0x1:
+        return "it is encrypted"
+    if info.file_size > MAX_MEMBER_BYTES:
+        return f"it declares {info.file_size} bytes"
+    if info.file_size > RATIO_FREE_BYTES and info.file_size > MAX_RATIO * max(info.compress_size, 1):
+        return f"it declares {info.file_size} bytes in {info.compress_size}"
+    return ""
+
+
+def list_sources(scans: Path) -> Iterator[str | FileRecord]:
+    """Every file below a folder (or the one file given), archives opened up; what cannot be listed as a record.
+
+    Links to folders are followed once; a link back up is not. Devices, pipes and sockets are passed over.
+    """
+    if scans.is_file():
+        yield from _expand(str(scans))
+        return
+    seen = {_identity(scans)}
+    folders = [str(scans)]
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError:
+            yield FileRecord(folder, FileStatus.UNREADABLE, QualityCode.UNREADABLE)
+            continue
+        for entry in entries:
+            if entry.is_dir():
+                identity = _identity(Path(entry.path)) if entry.is_symlink() else None
+                if identity is None or identity not in seen:
+                    seen |= {identity} if identity else set()
+                    folders.append(entry.path)
+            elif entry.is_file():
+                yield from _expand(entry.path)
+            else:
+                status = FileStatus.UNREADABLE if entry.is_symlink() else FileStatus.IGNORED
+                yield FileRecord(entry.path, status, QualityCode.UNREADABLE)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    facts = path.stat()
+    return facts.st_dev, facts.st_ino
+
+
+def _expand(path: str) -> Iterator[str | FileRecord]:
+    if not path.lower().endswith(".zip"):
+        yield path
+        return
+    try:
+        members = _open_archive(path, Path(path).stat().st_mtime_ns).infolist()
+    except OSError:
+        yield FileRecord(path, FileStatus.UNREADABLE, QualityCode.UNREADABLE)
+        return
+    declared = sum(info.file_size for info in members)
+    if len(members) > MAX_MEMBERS or declared > max(MAX_RATIO * Path(path).stat().st_size, RATIO_FREE_BYTES):
+        yield FileRecord(path, FileStatus.UNREADABLE, QualityCode.UNSAFE_ARCHIVE)
+        return
+    for info in members:
+        if info.is_dir():
+            continue
+        source = f"{path}{MEMBER_SEPARATOR}{info.filename}"
+        yield FileRecord(source, FileStatus.UNREADABLE, QualityCode.UNSAFE_ARCHIVE) if refused_member(info) else source

@@ -1,0 +1,93 @@
+"""A series, or a path that holds one, to a judged HU volume: reader, content checks, refusal by policy."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from data_pipeline.content_checks import check_content
+from data_pipeline.discovery import survey
+from data_pipeline.quality import QualityPolicy, load_policy
+from data_pipeline.readers.dicom_series import read_dicom
+from data_pipeline.readers.metaimage import read_metaimage
+from data_pipeline.readers.nifti import read_nifti
+from data_pipeline.readers.raw_volume import RawVolume
+from domain.errors import StudyError
+from domain.findings import Decision, Finding, QualityCode, Severity, Stage, decide
+from domain.records import SeriesRef
+from domain.volume import Volume
+
+logger = logging.getLogger(__name__)
+
+READERS: dict[str, Callable[..., RawVolume]] = {
+    "dicom": read_dicom,
+    "nifti": read_nifti,
+    "metaimage": read_metaimage,
+}
+
+
+def read_volume(
+    series_or_path: SeriesRef | str | Path,
+    *,
+    policy: QualityPolicy | None = None,
+    even_if_rejected: bool = False,
+    num_workers: int | None = None,
+) -> Volume:
+    """Read one CT series as HU.
+
+    Args:
+        series_or_path: A series found by ``find_series``, or a path below which exactly one study is chosen from.
+        policy: Severities and thresholds; the shipped ones when None.
+        even_if_rejected: Read what policy refuses as long as it can be read at all, for looking at it.
+        num_workers: Threads or decoder processes; as many as there are cores when None.
+
+    Returns:
+        int16 HU (I, J, K) in stored order, RAS affine in mm, findings of headers and voxels.
+
+    Raises:
+        StudyError: It cannot be read, or policy refuses it; stage and code say where and why.
+        ScanFolderError: No such path.
+    """
+    rules = policy or load_policy()
+    if isinstance(series_or_path, SeriesRef):
+        series = series_or_path
+    else:
+        series = _only_series(Path(series_or_path), rules, even_if_rejected=even_if_rejected)
+    if not even_if_rejected:
+        _refuse(series.findings, Stage.SELECT)
+    raw = READERS[series.reader](series, rules, num_workers=num_workers)
+    content = check_content(raw, rules)
+    if not even_if_rejected:
+        _refuse(content, Stage.QUALITY)
+    known = set(series.codes)
+    findings = (*series.findings, *(finding for finding in content if finding.code not in known))
+    logger.info("read a series of %d slices: %s", raw.voxels.shape[2], decide(findings).value)
+    return Volume(raw.voxels, raw.affine, raw.acquisition, findings, raw.content_digest)
+
+
+def _refuse(findings: tuple[Finding, ...], stage: Stage) -> None:
+    for finding in findings:
+        if finding.severity is Severity.REJECT:
+            raise StudyError(stage, finding.code, finding.message)
+
+
+def _only_series(path: Path, policy: QualityPolicy, *, even_if_rejected: bool) -> SeriesRef:
+    """The series chosen below a path; an error where there is none, or one of several studies would be picked."""
+    found = survey(path, policy=policy)
+    chosen = [series for series in found.series if series.selected]
+    if len(chosen) == 1:
+        return chosen[0]
+    if len(chosen) > 1:
+        message = f"{len(chosen)} studies below this path; name one of them, or use find_series"
+        raise StudyError(Stage.SELECT, QualityCode.AMBIGUOUS_SCAN, message)
+    if even_if_rejected and len(found.series) == 1:
+        return found.series[0]
+    rejected = [series for series in found.series if series.decision is Decision.REJECT]
+    if len(rejected) == 1:
+        _refuse(rejected[0].findings, Stage.SELECT)
+    codes = [record.code for record in found.files if record.code is not None]
+    if not found.series and len(codes) == 1:
+        raise StudyError(Stage.DISCOVER, codes[0], f"the file gives no image: {codes[0].value}")
+    message = f"no usable CT series: {len(rejected)} series rejected, {len(found.files)} files looked at"
+    raise StudyError(Stage.SELECT, QualityCode.NO_USABLE_SERIES, message)
