@@ -44,6 +44,8 @@ def run_secret(out_dir: Path, given: str | None = None) -> str:
     except OSError as error:
         raise OutputFolderError(f"{out_dir} cannot be written ({error.strerror}); choose another --out") from error
     kept = path.read_text(encoding="utf-8").strip()
+    if len(kept) < SHORTEST_SECRET:
+        raise OutputFolderError(f"{path} is damaged; restore it, or remove it and start with an empty --out")
     if given is not None and given.strip() != kept:
         raise OutputFolderError(f"{path} holds another secret than the one given; keys of one folder share one secret")
     return kept

@@ -19,6 +19,12 @@ def make_task(folder: Path, key: str, content: str = "ok") -> StudyTask:
     path = folder / f"{key}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
+    return task_of(path)
+
+
+def task_of(path: Path) -> StudyTask:
+    """The study of a small file that is there."""
+    key = path.stem
     identity = SourceIdentity(study_uid=f"1.2.3.{key}", patient_id=f"PATIENT-{key}", path=str(path))
     series = SeriesRef(f"series-{key}", f"study-{key}", "text", (str(path),), SeriesTable(1, 1), identity=identity)
     return StudyTask(key, series)
