@@ -10,7 +10,6 @@ MODEL = "model"  # name of the evaluated predictions among the comparators
 EVERYONE = "all"  # name of the subgroup that is the whole cohort
 EVENT_FREE = "event_free"  # target of survival metrics that count the first event of any cause
 PATTERN = "pattern"  # target of metrics of the image pattern
-HEADLINE_METRICS = ("accuracy", "auc_macro", "ece", "uno_c", "harrell_c", "ibs")
 
 
 class Metric(Record):
@@ -200,12 +199,23 @@ class EvaluationResult(Record):
         return None
 
     def headline(self) -> dict[str, float | str]:
-        """The few figures a model card shows: whole cohort, evaluated model, value with its interval as text."""
-        figures: dict[str, float | str] = {}
-        for metric in self.metrics:
-            wanted = metric.metric in HEADLINE_METRICS and metric.horizon_days is None
-            if not wanted or metric.model != MODEL or metric.subgroup != EVERYONE or metric.value is None:
-                continue
-            interval = "" if metric.lo is None or metric.hi is None else f" ({metric.lo:.3f} to {metric.hi:.3f})"
-            figures.setdefault(f"{metric.target} {metric.metric}", f"{metric.value:.3f}{interval}, n = {metric.n}")
-        return figures
+        """The few figures of screen and model card, each with interval and size: name -> text."""
+        wanted = {
+            "pattern accuracy": self.find("accuracy"),
+            "accuracy of the most frequent pattern": self.find("accuracy_of_most_frequent"),
+            "pattern AUC": self.find("auc_macro"),
+            "Uno's C of the course": self.find("uno_c"),
+        }
+        lines: dict[str, float | str] = {name: _figure(row) for name, row in wanted.items() if row is not None}
+        for row in self.differences:
+            if (row.comparator, row.metric) == ("antibody_class", "uno_c"):
+                lines["gain in C over antibody class alone"] = _figure(row)
+        return lines
+
+
+def _figure(row: Metric | Difference) -> str:
+    if row.value is None:
+        return row.note or "n/a"
+    limits = "" if row.lo is None or row.hi is None else f" ({row.lo:.3f} to {row.hi:.3f})"
+    events = "" if row.events is None else f", {row.events} events"
+    return f"{row.value:.3f}{limits}, {row.n} cases{events}"

@@ -135,3 +135,4 @@ class EvaluateSettings(Settings):
     num_bootstrap: int = Field(default=1000, ge=10)
     level: float = Field(default=0.95, gt=0, lt=1)
     seed: int = 0
+    skip_comparators: tuple[str, ...] = Field(default=(), description="keys of comparators not to fit")

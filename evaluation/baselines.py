@@ -121,6 +121,7 @@ def predict_baselines(
     training: Cohort | None = None,
     training_has_image: bool = False,
     seed: int = 0,
+    skip: Sequence[str] = (),
 ) -> list[BaselinePrediction]:
     """Fit every comparator and predict the evaluated cases.
 
@@ -131,6 +132,7 @@ def predict_baselines(
         training: Cases to fit on; None fits out of fold inside ``cohort``, on its own folds where it has some.
         training_has_image: The training cohort carries image columns.
         seed: Seed of folds and forests.
+        skip: Keys of comparators not to fit.
 
     Returns:
         One prediction per comparator, in the order of ``BASELINES``; unavailable ones are all NaN with a note.
@@ -139,7 +141,7 @@ def predict_baselines(
     own_folds = len(np.unique(cohort.folds)) > 1
     folds = cohort.folds if own_folds else patient_folds(cohort.patients, has_event, NUM_FOLDS, seed)
     predictions = []
-    for baseline in BASELINES:
+    for baseline in (one for one in BASELINES if one.key not in skip):
         source = training if training is not None and (training_has_image or Need.IMAGE not in baseline.needs) else None
         predictions.append(_predict_one(baseline, cohort, source, folds, FitContext(covariates, days, seed)))
     return predictions

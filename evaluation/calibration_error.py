@@ -53,12 +53,14 @@ def expected_calibration_error(confidence: FloatArray, correct: FloatArray, coun
     Source:
         Naeini MP, Cooper GF, Hauskrecht M. AAAI 2015, with bins of equal count.
     """
+    bins = _bin_members(confidence)
+    return safe_divide(np.abs((counts * (confidence - correct)) @ bins).sum(axis=1), counts.sum(axis=1))
+
+
+def _bin_members(confidence: FloatArray) -> FloatArray:
+    """Membership of cases in bins, 0/1, shape (N, bins)."""
     bins = equal_count_bins(confidence)
-    gaps = np.zeros(len(counts))
-    for one_bin in np.unique(bins):
-        rows = bins == one_bin
-        gaps += np.abs(counts[:, rows] @ (confidence - correct)[rows])
-    return safe_divide(gaps, counts.sum(axis=1))
+    return np.asarray(bins[:, None] == np.unique(bins)[None, :], dtype=np.float64)
 
 
 def calibration_error_if_perfect(confidence: FloatArray, num_draws: int, seed: int) -> float:
@@ -67,13 +69,9 @@ def calibration_error_if_perfect(confidence: FloatArray, num_draws: int, seed: i
     Source:
         Consistency resampling, Broecker J, Smith LA. Weather Forecast 2007;22:651-661.
     """
-    generator = np.random.default_rng(seed)
-    ones = np.ones((1, len(confidence)))
-    errors = [
-        expected_calibration_error(confidence, (generator.random(len(confidence)) < confidence).astype(float), ones)[0]
-        for _ in range(num_draws)
-    ]
-    return float(np.mean(errors))
+    drawn = np.random.default_rng(seed).random((num_draws, len(confidence))) < confidence
+    gaps = np.abs((confidence - drawn) @ _bin_members(confidence)).sum(axis=1)
+    return float(gaps.mean() / max(len(confidence), 1))
 
 
 def reliability_table(

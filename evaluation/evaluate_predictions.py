@@ -141,6 +141,7 @@ def _comparisons(
         training=training,
         training_has_image=context.training_predictions is not None,
         seed=settings.seed,
+        skip=settings.skip_comparators,
     )
     for prediction in fitted:
         rows, paired, comparator = compare(sample, prediction, endpoint.risk_horizon_days, settings.level)

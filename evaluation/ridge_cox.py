@@ -18,6 +18,8 @@ BoolArray = NDArray[np.bool_]
 PENALTIES: tuple[float, ...] = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3)
 MAX_STEPS = 40
 TOLERANCE = 1e-9
+CHOICE_TOLERANCE = 1e-4  # enough to rank penalties
+LARGEST_SCORE = 30.0  # log hazards are kept inside, exp() stays finite
 NUM_INNER_FOLDS = 5
 
 
@@ -41,43 +43,79 @@ class CoxModel:
 
     def survival(self, design: FloatArray, days: FloatArray) -> FloatArray:
         """S(t | x), shape (N, len(days)); flat after the last event time."""
-        score = np.clip((design - self.means) @ self.coefficients, -30, 30)
+        score = np.clip((design - self.means) @ self.coefficients, -LARGEST_SCORE, LARGEST_SCORE)
         steps = np.searchsorted(self.event_times, days, side="right")
         hazard = np.concatenate([[0.0], self.cumulative_hazard])[steps]
         return np.asarray(np.exp(-np.exp(score)[:, None] * hazard[None, :]), dtype=np.float64)
 
 
+@dataclass(frozen=True, eq=False)
+class RiskSets:
+    """Cases by falling time, so that every risk set is a beginning of the order.
+
+    Attributes:
+        order: Place -> case, shape (N,).
+        last: Per event, the last place of its risk set (ties belong together). Shape (E,).
+        is_event: In order, shape (N,).
+    """
+
+    order: IntArray
+    last: IntArray
+    is_event: BoolArray
+
+    @classmethod
+    def of(cls, time_days: FloatArray, is_event: BoolArray) -> RiskSets:
+        """Sort once, use for every step of a fit."""
+        order = np.argsort(-time_days, kind="stable").astype(np.int64)
+        falling = -time_days[order]
+        last = np.searchsorted(falling, falling, side="right") - 1
+        events = is_event[order]
+        return cls(order, last[events].astype(np.int64), events)
+
+    def log_likelihood(self, score: FloatArray) -> float:
+        """Breslow's log partial likelihood of log hazards, shape (N,)."""
+        ranked = score[self.order]
+        top = float(ranked.max(initial=0.0))
+        log_total = np.log(np.cumsum(np.exp(ranked - top))[self.last]) + top
+        return float(ranked[self.is_event].sum() - log_total.sum())
+
+    def derivatives(self, beta: FloatArray, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Gradient (P,) and negative Hessian (P, P); ``rows`` is the design in order."""
+        weight = np.exp(np.clip(rows @ beta, -LARGEST_SCORE, LARGEST_SCORE))
+        total = np.cumsum(weight)[self.last]  # (E,)
+        mean = np.cumsum(weight[:, None] * rows, axis=0)[self.last] / total[:, None]  # (E, P)
+        gradient = (rows[self.is_event] - mean).sum(axis=0)
+        # the weighted second moments summed over events = each case times the events whose risk set holds it
+        shares = np.bincount(self.last, weights=1 / total, minlength=len(rows))
+        held = np.cumsum(shares[::-1])[::-1]  # (N,)
+        information = (rows * (weight * held)[:, None]).T @ rows - mean.T @ mean
+        return gradient, information
+
+
 def partial_log_likelihood(score: FloatArray, time_days: FloatArray, is_event: BoolArray) -> float:
     """Breslow's log partial likelihood of log hazards ``score``. Shapes (N,)."""
-    order, last = _risk_sets(time_days)
-    ranked = score[order]
-    log_total = np.logaddexp.accumulate(ranked)[last]
-    return float((ranked - log_total)[is_event[order]].sum())
+    return RiskSets.of(time_days, is_event).log_likelihood(score)
 
 
-def _risk_sets(time_days: FloatArray) -> tuple[IntArray, IntArray]:
-    """Order by falling time, and per place the last place of its risk set (ties belong together)."""
-    order = np.argsort(-time_days, kind="stable").astype(np.int64)
-    falling = -time_days[order]
-    last = np.searchsorted(falling, falling, side="right") - 1
-    return order, last.astype(np.int64)
+def maximise(design: FloatArray, sets: RiskSets, penalty: float, start: FloatArray, tolerance: float) -> FloatArray:
+    """Newton with step halving on log partial likelihood - penalty / 2 * |beta|^2; ``design`` is centred. (P,)."""
+    rows, beta = design[sets.order], start
 
+    def objective(candidate: FloatArray) -> float:
+        score = np.clip(design @ candidate, -LARGEST_SCORE, LARGEST_SCORE)
+        return sets.log_likelihood(score) - 0.5 * penalty * float(candidate @ candidate)
 
-def _derivatives(
-    beta: FloatArray, design: FloatArray, time_days: FloatArray, is_event: BoolArray
-) -> tuple[FloatArray, FloatArray]:
-    """Gradient (P,) and negative Hessian (P, P) of the log partial likelihood."""
-    order, last = _risk_sets(time_days)
-    rows, events = design[order], is_event[order]
-    weight = np.exp(np.clip(rows @ beta, -30, 30))
-    total = np.cumsum(weight)[last][events]  # (E,)
-    mean = np.cumsum(weight[:, None] * rows, axis=0)[last][events] / total[:, None]  # (E, P)
-    gradient = (rows[events] - mean).sum(axis=0)
-    # sum over events of the weighted second moment = sum over cases of weight * (events whose risk set holds it)
-    shares = np.bincount(last[events], weights=1 / total, minlength=len(rows))
-    held = np.cumsum(shares[::-1])[::-1]  # (N,)
-    information = (rows * (weight * held)[:, None]).T @ rows - mean.T @ mean
-    return gradient, information
+    best = objective(beta)
+    for _ in range(MAX_STEPS if len(beta) else 0):
+        gradient, information = sets.derivatives(beta, rows)
+        step = np.linalg.solve(information + (penalty + 1e-9) * np.eye(len(beta)), gradient - penalty * beta)
+        size = 1.0
+        while (value := objective(beta + size * step)) < best - 1e-12 and size > 1e-4:
+            size /= 2
+        beta, gain, best = beta + size * step, value - best, value
+        if abs(gain) < tolerance:
+            break
+    return beta
 
 
 def fit_cox(design: FloatArray, time_days: FloatArray, is_event: BoolArray, penalty: float) -> CoxModel:
@@ -94,24 +132,9 @@ def fit_cox(design: FloatArray, time_days: FloatArray, is_event: BoolArray, pena
     """
     means = design.mean(axis=0)
     centred = design - means
-    beta = np.zeros(design.shape[1])
-
-    def objective(candidate: FloatArray) -> float:
-        fitted = np.clip(centred @ candidate, -30, 30)
-        return partial_log_likelihood(fitted, time_days, is_event) - 0.5 * penalty * float(candidate @ candidate)
-
-    best = objective(beta)
-    for _ in range(MAX_STEPS if len(beta) else 0):
-        gradient, information = _derivatives(beta, centred, time_days, is_event)
-        gradient = gradient - penalty * beta
-        step = np.linalg.solve(information + (penalty + 1e-9) * np.eye(len(beta)), gradient)
-        size = 1.0
-        while (value := objective(beta + size * step)) < best - 1e-12 and size > 1e-4:
-            size /= 2
-        beta, gain, best = beta + size * step, value - best, value
-        if abs(gain) < TOLERANCE:
-            break
-    times, hazard = _breslow(np.clip(centred @ beta, -30, 30), time_days, is_event)
+    sets = RiskSets.of(time_days, is_event)
+    beta = maximise(centred, sets, penalty, np.zeros(design.shape[1]), TOLERANCE)
+    times, hazard = _breslow(np.clip(centred @ beta, -LARGEST_SCORE, LARGEST_SCORE), time_days, is_event)
     return CoxModel(beta, means, times, hazard, penalty)
 
 
@@ -135,17 +158,16 @@ def choose_penalty(
         folds: Inner fold of each case, shape (N,).
         penalties: Candidates, strongest first; ties keep the stronger.
     """
-    best, chosen = -np.inf, penalties[0]
-    for penalty in penalties:
-        total = 0.0
-        for fold in np.unique(folds):
-            inside = folds != fold
-            if not is_event[inside].any():
-                continue
-            beta = fit_cox(design[inside], time_days[inside], is_event[inside], penalty).coefficients
-            score = np.clip(design @ beta, -30, 30)
-            total += partial_log_likelihood(score, time_days, is_event)
-            total -= partial_log_likelihood(score[inside], time_days[inside], is_event[inside])
-        if total > best + 1e-9:
-            best, chosen = total, penalty
-    return chosen
+    totals = np.zeros(len(penalties))
+    everyone = RiskSets.of(time_days, is_event)
+    for fold in np.unique(folds):
+        inside = folds != fold
+        if not is_event[inside].any():
+            continue
+        centred = design - design[inside].mean(axis=0)
+        sets, beta = RiskSets.of(time_days[inside], is_event[inside]), np.zeros(design.shape[1])
+        for place, penalty in enumerate(penalties):  # strongest first: each fit starts where the last one ended
+            beta = maximise(centred[inside], sets, penalty, beta, CHOICE_TOLERANCE)
+            score = np.clip(centred @ beta, -LARGEST_SCORE, LARGEST_SCORE)
+            totals[place] += everyone.log_likelihood(score) - sets.log_likelihood(score[inside])
+    return penalties[int(np.argmax(totals))]

@@ -59,8 +59,14 @@ def make_tables(
             votes[f"reader{reader}"] = PATTERNS[int(pick)]
         covariates: dict[str, float | str] = {"age": float(age[i]), "sex": "female" if i % 3 else "male"}
         if generator.random() < 0.7:
-            covariates |= {"ferritin": float(np.exp(generator.normal(5 + is_mda5[i], 0.6))), "ldh": 300.0 + 20 * image[i]}
-            covariates |= {"crp": float(np.exp(generator.normal(-0.5, 1))), "kl6": float(np.exp(generator.normal(6.8, 0.4)))}
+            covariates |= {
+                "ferritin": float(np.exp(generator.normal(5 + is_mda5[i], 0.6))),
+                "ldh": 300.0 + 20 * image[i],
+            }
+            covariates |= {
+                "crp": float(np.exp(generator.normal(-0.5, 1))),
+                "kl6": float(np.exp(generator.normal(6.8, 0.4))),
+            }
         cases.append(
             Case(
                 case_id=f"c{i:04d}",

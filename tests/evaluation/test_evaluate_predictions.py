@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from domain.endpoints import Endpoint, load_endpoint
+from domain.evaluation_result import EvaluationResult
+from domain.patterns import Pattern
+from domain.records import Outcome
+from domain.settings import EvaluateSettings
+from evaluation import default_context, evaluate
+
+FEW = EvaluateSettings(num_bootstrap=60, skip_comparators=("forest", "boosting"))  # the slow ones have their own test
+
+
+@pytest.fixture(scope="module")
+def result(tables: Callable[..., Any], course: Endpoint) -> EvaluationResult:
+    predictions, cases = tables(240)
+    return evaluate(predictions, cases, course, EvaluateSettings(num_bootstrap=100))
+
+
+def test_the_head_ranks_better_than_antibody_class_alone_where_the_image_matters(result: EvaluationResult) -> None:
+    gain = next(row for row in result.differences if (row.comparator, row.metric) == ("antibody_class", "uno_c"))
+    assert gain.lo is not None
+    assert gain.lo > 0
+    assert gain.share_better == 1.0
+
+
+def test_the_pattern_is_right_more_often_than_chance(result: EvaluationResult) -> None:
+    gain = next(row for row in result.differences if row.comparator == "most_frequent_pattern")
+    assert gain.lo is not None
+    assert gain.lo > 0.2
+    accuracy = result.find("accuracy")
+    assert accuracy is not None
+    assert accuracy.value == pytest.approx(gain.model_value)
+
+
+def test_every_comparator_is_there_with_a_difference_or_a_reason(result: EvaluationResult) -> None:
+    keys = {comparator.key for comparator in result.comparators}
+    assert {"antibody_class", "clinical", "clinical_antibodies", "image_score", "mck", "ggo_extent"} <= keys
+    compared = {row.comparator for row in result.differences}
+    for comparator in result.comparators:
+        assert comparator.key in compared or comparator.note.startswith("n/a")
+
+
+def test_values_lie_inside_their_intervals_and_no_number_is_not_a_number(result: EvaluationResult) -> None:
+    for row in (*result.metrics, *result.differences):
+        if row.value is not None and row.lo is not None and row.hi is not None:
+            assert row.lo <= row.hi
+        for number in (row.value, row.lo, row.hi):
+            assert number is None or np.isfinite(number)
+    assert "NaN" not in result.model_dump_json()
+
+
+def test_the_record_survives_json(result: EvaluationResult) -> None:
+    assert EvaluationResult.model_validate_json(result.model_dump_json()) == result
+
+
+def test_small_subgroups_are_suppressed_and_say_so(tables: Callable[..., Any], course: Endpoint) -> None:
+    predictions, cases = tables(120)
+    cases = tuple(replace(case, site="tiny" if i < 8 else "big") for i, case in enumerate(cases))
+    found = evaluate(predictions, cases, course, FEW).find("uno_c", subgroup="site=tiny")
+    assert found is not None
+    assert found.value is None
+    assert found.note.startswith("n/a (")
+
+
+def test_the_same_seed_gives_the_same_result(tables: Callable[..., Any], course: Endpoint) -> None:
+    predictions, cases = tables(60)
+    first, again = (evaluate(predictions, cases, course, FEW) for _ in range(2))
+    assert first == again
+
+
+def test_the_order_of_rows_changes_no_value(tables: Callable[..., Any], course: Endpoint) -> None:
+    predictions, cases = tables(60)
+    first = evaluate(predictions, cases, course, FEW)
+    again = evaluate(predictions.sample(frac=1, random_state=0), cases[::-1], course, FEW)
+    for name in ("uno_c", "ibs", "accuracy", "auc_macro", "brier"):
+        one, other = first.find(name), again.find(name)
+        assert one is not None
+        assert other is not None
+        assert one.value == pytest.approx(other.value)
+
+
+def test_comparators_are_fitted_on_the_cases_without_a_prediction_when_there_are_enough(
+    tables: Callable[..., Any], course: Endpoint
+) -> None:
+    predictions, cases = tables(300)
+    found = evaluate(predictions.iloc[:80], cases, course, FEW)
+    by_key = {comparator.key: comparator for comparator in found.comparators}
+    assert by_key["clinical"].how_fitted == "on 220 separate training cases"
+    assert by_key["ggo_extent"].how_fitted.startswith("out of fold")  # no image of the training cases was given
+
+
+def test_training_predictions_let_image_comparators_train_apart(tables: Callable[..., Any], course: Endpoint) -> None:
+    predictions, cases = tables(300)
+    context = default_context(training_predictions=predictions.iloc[80:])
+    found = evaluate(predictions.iloc[:80], cases, course, FEW, context)
+    by_key = {comparator.key: comparator for comparator in found.comparators}
+    assert by_key["ggo_extent"].how_fitted == "on 220 separate training cases"
+
+
+def test_out_of_fold_predictions_are_compared_within_folds(tables: Callable[..., Any], course: Endpoint) -> None:
+    predictions, cases = tables(150)
+    shifted = predictions.copy()
+    shifted["fold"] = np.arange(150) % 3
+    columns = [column for column in shifted if column.startswith("survival_")]
+    plain = evaluate(shifted, cases, course, FEW).find("uno_c")
+    for fold, power in ((1, 0.2), (2, 6.0)):  # each fold's model is on its own scale; ranks within stay
+        rows = shifted["fold"] == fold
+        shifted.loc[rows, columns] = shifted.loc[rows, columns] ** power
+    within = evaluate(shifted, cases, course, FEW).find("uno_c")
+    pooled = evaluate(shifted.drop(columns="fold"), cases, course, FEW).find("uno_c")
+    assert plain is not None
+    assert within is not None
+    assert pooled is not None
+    assert within.value == pytest.approx(plain.value, abs=0.03)  # means over horizons need not keep every rank
+    assert (pooled.value or 0) < (within.value or 0) - 0.05
+
+
+Change = Callable[[Any, Any], tuple[Any, Any]]
+
+
+def without_labels(predictions: Any, cases: Any) -> tuple[Any, Any]:
+    return predictions, tuple(replace(case, pattern_votes={}) for case in cases)
+
+
+def without_outcomes(predictions: Any, cases: Any) -> tuple[Any, Any]:
+    return predictions, tuple(replace(case, outcome=None) for case in cases)
+
+
+def without_events(predictions: Any, cases: Any) -> tuple[Any, Any]:
+    return predictions, tuple(replace(case, outcome=Outcome(100.0 + i, "alive")) for i, case in enumerate(cases))
+
+
+def everyone_dead_on_day_zero(predictions: Any, cases: Any) -> tuple[Any, Any]:
+    return predictions, tuple(replace(case, outcome=Outcome(0.0, "death")) for case in cases)
+
+
+def one_pattern_only(predictions: Any, cases: Any) -> tuple[Any, Any]:
+    return predictions, tuple(replace(case, pattern_votes={"a": Pattern.OP}) for case in cases)
+
+
+def nobody_tested(predictions: Any, cases: Any) -> tuple[Any, Any]:
+    return predictions, tuple(replace(case, antibodies={}, covariates={}) for case in cases)
+
+
+def everything_abstained(predictions: Any, cases: Any) -> tuple[Any, Any]:
+    return predictions.assign(pattern="", abstained=True, pattern_set=""), cases
+
+
+def only_keys(predictions: Any, cases: Any) -> tuple[Any, Any]:
+    return predictions[["case_key"]], cases
+
+
+def heavily_censored(predictions: Any, cases: Any) -> tuple[Any, Any]:
+    return predictions, tuple(
+        case if i % 12 == 0 else replace(case, outcome=Outcome(20.0 + i % 40, "alive")) for i, case in enumerate(cases)
+    )
+
+
+def two_cases(predictions: Any, cases: Any) -> tuple[Any, Any]:
+    return predictions.iloc[:2], cases[:2]
+
+
+def constant_predictions(predictions: Any, cases: Any) -> tuple[Any, Any]:
+    survival = {column: 0.5 for column in predictions if column.startswith("survival_")}
+    return predictions.assign(**survival, p_nsip=0.25, p_op=0.25, p_mixed=0.25, p_other=0.25), cases
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        without_labels,
+        without_outcomes,
+        without_events,
+        everyone_dead_on_day_zero,
+        one_pattern_only,
+        nobody_tested,
+        everything_abstained,
+        only_keys,
+        heavily_censored,
+        two_cases,
+        constant_predictions,
+    ],
+)
+def test_hard_cohorts_give_notes_instead_of_errors(
+    tables: Callable[..., Any], course: Endpoint, change: Change
+) -> None:
+    predictions, cases = change(*tables(60, seed=1))
+    found = evaluate(predictions, cases, course, FEW)
+    for row in found.metrics:
+        assert row.value is not None or row.note.strip()
+    EvaluationResult.model_validate_json(found.model_dump_json())
+
+
+def test_no_events_says_how_many(tables: Callable[..., Any], course: Endpoint) -> None:
+    found = evaluate(*without_events(*tables(40)), course, FEW).find("uno_c")
+    assert found is not None
+    assert found.note == "n/a (0 events)"
+
+
+def test_an_endpoint_with_one_cause_needs_no_incidence(tables: Callable[..., Any]) -> None:
+    predictions, cases = tables(120)
+    found = evaluate(predictions, cases, load_endpoint("death"), FEW)
+    assert found.find("uno_c") is not None
+    assert {row.target for row in found.metrics} == {"pattern", "event_free"}
+
+
+def test_several_readers_give_a_ceiling(tables: Callable[..., Any], course: Endpoint) -> None:
+    predictions, cases = tables(100, num_readers=3)
+    found = evaluate(predictions, cases, course, FEW)
+    kappa = found.find("reader_kappa", model="readers")
+    assert kappa is not None
+    assert kappa.value is not None
+    assert 0.3 < kappa.value < 0.9
