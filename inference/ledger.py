@@ -20,6 +20,7 @@ INPUT = "input"  # key in ``CaseResult.digests`` for the digest of the source fi
 PICTURE_PREFIX = "picture:"  # keys in ``CaseResult.digests`` for the files beside the result
 CASES = "cases"
 PRIVATE = "private"
+ORDER_FILE = "order.txt"  # case keys of the whole run, one a line, in the order of the tables
 
 # A machine's bad day rather than a property of the scan: tried again by the next run.
 TRANSIENT_CODES = frozenset(
@@ -56,6 +57,10 @@ class Ledger:
         removed = sum(remove_partial_files(folder) for folder in (self.cases_dir, self.out_dir) if folder.is_dir())
         if removed:
             logger.info("removed %d half-written file(s) of an earlier run", removed)
+
+    def write_order(self, case_keys: Iterable[str]) -> None:
+        """Note every study of the run, this part's or not, so that parts can be merged without looking at the scans."""
+        write_whole(self.out_dir / PRIVATE / ORDER_FILE, "".join(f"{key}\n" for key in case_keys))
 
     def find_done(self, case_key: str, input_digest: str, newest_change: float) -> CaseResult | None:
         """The result of a study that needs no second run, else None.
@@ -111,6 +116,14 @@ class Ledger:
         self._timings_path.parent.mkdir(parents=True, exist_ok=True)
         with self._timings_path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"case_key": result.case_key, "seconds": rounded}) + "\n")
+
+
+def read_order(out_dir: Path) -> tuple[str, ...]:
+    """Case keys of the whole run in order; empty where no run was begun."""
+    try:
+        return tuple((out_dir / PRIVATE / ORDER_FILE).read_text(encoding="utf-8").split())
+    except FileNotFoundError:
+        return ()
 
 
 def read_timings(out_dir: Path) -> dict[str, dict[str, float]]:

@@ -204,7 +204,8 @@ def run_studies(
         InputError: Two studies have the same key, or workers cannot be made.
         OutputFolderError: The folder is held by another run, or cannot be written (any more).
     """
-    mine = select_shard(_checked(tasks), options.shard)
+    everything = _checked(tasks)
+    mine = select_shard(everything, options.shard)
     start = time.perf_counter()
     run = _Run(mine, Ledger(out_dir, digests, shard=options.shard_name), progress)
     num_workers = 0 if options.in_process else choose_num_workers(settings.num_workers, settings.study_memory_gib)
@@ -212,6 +213,7 @@ def run_studies(
     with locked_output(out_dir, shard=options.shard_name), _terminate_as_interrupt():
         if options.shard is None:
             run.ledger.clean()
+        _note_order(run.ledger, everything)
         try:
             _execute(run, make_worker, settings, num_workers)
         except KeyboardInterrupt:
@@ -260,6 +262,15 @@ def _run_here(run: _Run, make_worker: MakeWorker) -> None:
         result = guarded(task, lambda task=task, worker=worker: worker(task))  # type: ignore[misc]
         seconds = {"total": time.perf_counter() - begin} | result.seconds
         run.finish(index, result.model_copy(update={"seconds": seconds}))
+
+
+def _note_order(ledger: Ledger, studies: Sequence[Study]) -> None:
+    try:
+        ledger.write_order(study.case_key for study in studies)
+    except OSError as error:
+        raise OutputFolderError(
+            f"{ledger.out_dir} cannot be written ({error.strerror}); choose another --out"
+        ) from error
 
 
 def _unwritable(result: CaseResult) -> CaseResult:
