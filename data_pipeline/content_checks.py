@@ -103,13 +103,12 @@ def estimate_lungs(sample: NDArray[np.int16], spacing_mm: list[float], raw: RawV
         grid = grid[:, :, ::-1]
     spacing = [spacing_mm[place] for place in order]
     labels, num_regions = ndimage.label(grid < LUNG_UPPER_HU)  # not smoothed: the chest wall may be 10 mm thin
-    lungs = np.zeros(grid.shape, dtype=bool)
-    if num_regions:
-        index = np.arange(1, num_regions + 1)
-        sizes = ndimage.sum_labels(np.ones_like(labels), labels, index) * np.prod(spacing) / 1000
-        means = ndimage.mean(grid, labels, index)
-        kept = index[(sizes >= MIN_REGION_ML) & (means > OUTSIDE_AIR_HU)]
-        lungs = np.isin(labels, kept)
+    counts = np.bincount(labels.ravel(), minlength=num_regions + 1)
+    sums = np.bincount(labels.ravel(), weights=grid.ravel(), minlength=num_regions + 1)
+    is_large = counts * np.prod(spacing) / 1000 >= MIN_REGION_ML
+    is_lung = is_large & (sums / np.maximum(counts, 1) > OUTSIDE_AIR_HU)
+    is_lung[0] = False  # everything that is not air-like
+    lungs = is_lung[labels]
     area = lungs.sum(axis=(0, 1)) * spacing[0] * spacing[1] / 100
     sides = [lungs[0].sum() * spacing[1], lungs[-1].sum() * spacing[1]]
     sides += [lungs[:, 0].sum() * spacing[0], lungs[:, -1].sum() * spacing[0]]

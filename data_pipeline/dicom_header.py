@@ -26,6 +26,7 @@ from data_pipeline.transfer_syntaxes import (
     TRANSFER_SYNTAXES,
     PixelCodec,
     TransferSyntax,
+    transfer_syntax,
 )
 from domain.findings import QualityCode
 
@@ -208,9 +209,7 @@ def parse_header(source: str, buffer: bytes, size: int) -> Header:
     if size == 0:
         raise HeaderError(QualityCode.TRUNCATED, "the file is empty")
     start, syntax_uid = _find_dataset(buffer, size)
-    syntax = TRANSFER_SYNTAXES.get(syntax_uid)
-    if syntax is None:
-        raise HeaderError(QualityCode.UNSUPPORTED_TRANSFER_SYNTAX, "transfer syntax unknown")
+    syntax = transfer_syntax(syntax_uid)
     inflated = None
     if syntax.is_deflated:
         inflated = _inflate(source, start)
@@ -388,6 +387,8 @@ def _pixel_problem(first: Instance, syntax: TransferSyntax, size: int) -> Qualit
     pixel, shared = first.pixel, first.shared
     if pixel is None:
         return QualityCode.NO_PIXEL_DATA
+    if syntax.codec is PixelCodec.UNSUPPORTED:
+        return QualityCode.UNSUPPORTED_TRANSFER_SYNTAX
     if pixel.is_encapsulated != (syntax.codec is not PixelCodec.NATIVE):
         return QualityCode.WRONG_TRANSFER_SYNTAX
     if pixel.is_encapsulated:

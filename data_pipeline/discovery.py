@@ -21,7 +21,7 @@ from data_pipeline.series_building import Candidate, build_candidates, group_ins
 from data_pipeline.series_checks import check_series, phase_of
 from data_pipeline.series_keys import keyed_hash
 from data_pipeline.sources import list_sources, split_source
-from data_pipeline.transfer_syntaxes import TRANSFER_SYNTAXES
+from data_pipeline.transfer_syntaxes import transfer_syntax
 from domain.errors import ScanFolderError
 from domain.findings import Decision, QualityCode, Severity, decide
 from domain.records import FileRecord, FileStatus, SeriesRef, SeriesTable, SourceIdentity
@@ -77,7 +77,23 @@ def survey(
     root = Path(scans)
     if not root.exists():
         raise ScanFolderError(f"{root}: no such file or folder; SCANS is a folder, a DICOM file, a zip or a NIfTI file")
+    return survey_with_headers(
+        root, progress=progress, secret=secret, policy=policy, overrides=overrides, num_processes=num_processes
+    )[0]
+
+
+def survey_with_headers(
+    root: Path,
+    *,
+    progress: Progress | None = None,
+    secret: bytes | None = None,
+    policy: QualityPolicy | None = None,
+    overrides: SelectionOverrides | None = None,
+    num_processes: int | None = None,
+) -> tuple[Survey, dict[str, tuple[Instance, ...]]]:
+    """As ``survey``, with the headers of each DICOM series by key, for reading at once what was just found."""
     rules = policy or load_policy()
+    headers: dict[str, tuple[Instance, ...]] = {}
     instances: list[Instance] = []
     records: list[FileRecord] = []
     volumes: list[SeriesRef] = []
@@ -92,10 +108,11 @@ def survey(
     for key, group in group_instances(instances).items():
         for candidate in build_candidates(key, group, rules):
             found.append(_series_ref(candidate, rules, secret))
+            headers[found[-1].series_key] = candidate.instances
             records += _file_records(candidate, found[-1])
     records += [_volume_record(volume) for volume in volumes]
     series = select_series(sorted([*found, *volumes], key=_reading_order), overrides)
-    return Survey(series, tuple(records))
+    return Survey(series, tuple(records)), headers
 
 
 def _reading_order(series: SeriesRef) -> tuple[str, str, str]:
@@ -219,7 +236,7 @@ def _common_folder(files: tuple[str, ...]) -> str:
 def _table(candidate: Candidate, num_files: int) -> SeriesTable:
     shared, stack = candidate.instances[0].shared, candidate.stack
     spacing = shared.pixel_spacing_mm or (None, None)
-    syntax = TRANSFER_SYNTAXES[shared.transfer_syntax]
+    syntax = transfer_syntax(shared.transfer_syntax)
     return SeriesTable(
         num_files=num_files,
         num_slices=len(candidate.instances) if candidate.instances[0].pixel is not None else 0,

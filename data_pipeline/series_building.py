@@ -24,8 +24,9 @@ from data_pipeline.geometry import (
     slice_normal,
 )
 from data_pipeline.quality import QualityPolicy
+from data_pipeline.readers.dicom_series import decoded_digest
 from data_pipeline.sources import read_span, split_source
-from data_pipeline.transfer_syntaxes import TRANSFER_SYNTAXES
+from data_pipeline.transfer_syntaxes import transfer_syntax
 from domain.findings import Finding, QualityCode
 
 SeriesKey = tuple[str, str]
@@ -84,9 +85,10 @@ def build_candidates(key: SeriesKey, instances: Sequence[Instance], policy: Qual
     """
     ordered = sorted(instances, key=lambda item: (item.source, item.frame_index))
     by_kind = _split(ordered, _kind)
-    findings = _mixture_findings(list(by_kind), policy)
+    largest = max(len(group) for group in by_kind.values())
     candidates: list[Candidate] = []
     for group in by_kind.values():
+        findings = _mixture_findings(list(by_kind), policy, is_remnant=2 * len(group) < largest)
         for part in _resolve(group, policy):
             own = replace(part, study=key[0], series=key[1], part=len(candidates))
             candidates.append(replace(own, findings=(*findings, *own.findings)))
@@ -109,17 +111,19 @@ def _kind(instance: Instance) -> tuple[Hashable, ...]:
     return orientation, (shared.rows, shared.columns, spacing), (is_localizer, shared.sop_class, shared.modality)
 
 
-def _mixture_findings(kinds: Sequence[Hashable], policy: QualityPolicy) -> list[Finding]:
+def _mixture_findings(kinds: Sequence[Hashable], policy: QualityPolicy, *, is_remnant: bool) -> list[Finding]:
+    """What is said of each stack of a mixed series; the small ones are refused, lest one stands for the whole."""
     images = [kind for kind in kinds if isinstance(kind, tuple) and not kind[2][0] and kind[0] is not None]
+    fate = "this one is a remnant" if is_remnant else "this one is the largest or as large"
     findings = []
-    num_orientations = len({kind[0] for kind in images})
-    if num_orientations > 1:
-        message = f"the series holds slices of {num_orientations} orientations; each was taken as a stack of its own"
-        findings.append(policy.finding(QualityCode.MIXED_ORIENTATION, message, num_orientations=num_orientations))
-    num_matrices = len({kind[1] for kind in images})
-    if num_matrices > 1:
-        message = f"the series holds slices of {num_matrices} sizes; each was taken as a stack of its own"
-        findings.append(policy.finding(QualityCode.MIXED_MATRIX, message, num_matrices=num_matrices))
+    for code, place, word in (
+        (QualityCode.MIXED_ORIENTATION, 0, "orientations"),
+        (QualityCode.MIXED_MATRIX, 1, "sizes"),
+    ):
+        number = len({kind[place] for kind in images})
+        if number > 1:
+            message = f"the series holds slices of {number} {word}, each taken as a stack of its own; {fate}"
+            findings.append(policy.finding(code, message, severe=is_remnant, num_kinds=number))
     return findings
 
 
@@ -195,8 +199,9 @@ def _drop_duplicates(group: list[Instance]) -> tuple[list[Instance], list[str]]:
     dropped: set[int] = set()
     for places in repeated_places(_stack(group)):
         seen: set[bytes] = set()
+        is_mixed = len({group[place].shared.transfer_syntax for place in places}) > 1
         for place in sorted(places):
-            digest = _pixel_digest(group[place])
+            digest = decoded_digest(group[place]) if is_mixed else _pixel_digest(group[place])
             if digest in seen:
                 dropped.add(place)
             seen.add(digest)
@@ -210,7 +215,7 @@ def _pixel_digest(instance: Instance) -> bytes:
     rescale = f"{shared.transfer_syntax} {shared.slope} {shared.intercept} ".encode()
     if pixel is None or instance.problem is not None:
         return rescale + instance.source.encode()
-    if pixel.is_encapsulated or TRANSFER_SYNTAXES[shared.transfer_syntax].is_deflated:
+    if pixel.is_encapsulated or transfer_syntax(shared.transfer_syntax).is_deflated:
         # The place of a frame is not known without decoding: equal files hold equal frames.
         rescale += f"frame {instance.frame_index} ".encode()
         start, length = (pixel.offset if pixel.is_encapsulated else 0), MAX_SPAN_BYTES

@@ -11,12 +11,13 @@ from data_pipeline.dicom_header import CT_IMAGE_CLASS, ENHANCED_CT_CLASSES, Shar
 from data_pipeline.geometry import judge_spacing, slice_normal
 from data_pipeline.quality import QualityPolicy, load_kernel_table
 from data_pipeline.series_building import Candidate
-from data_pipeline.transfer_syntaxes import TRANSFER_SYNTAXES
+from data_pipeline.transfer_syntaxes import transfer_syntax
 from domain.findings import Finding, QualityCode
 from domain.volume import KernelClass
 
 CT_CLASSES = ENHANCED_CT_CLASSES | {CT_IMAGE_CLASS}
 SECONDARY_CAPTURE_PREFIX = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame variants .7.1 to .7.4
+DOSE_SR_CLASS = "1.2.840.10008.5.1.4.1.1.88.67"
 UID_PATTERN = re.compile(r"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+$")
 MAX_UID_LENGTH = 64
 
@@ -91,7 +92,9 @@ def _kind_findings(candidate: Candidate, policy: QualityPolicy) -> Iterator[Find
     elif shared.modality == "CT" and shared.sop_class and shared.sop_class not in CT_CLASSES:
         yield policy.finding(QualityCode.WRONG_MODALITY, "the SOP class is not CT image storage")
     words = words_of(shared)
-    if shared.modality == "CT" and (DOSE_WORDS.search(words) or DOSE_IMAGE_TYPES & set(shared.image_type)):
+    if shared.sop_class == DOSE_SR_CLASS:
+        yield policy.finding(QualityCode.DOSE_REPORT, "a radiation dose report, no image")
+    elif shared.modality == "CT" and (DOSE_WORDS.search(words) or DOSE_IMAGE_TYPES & set(shared.image_type)):
         yield policy.finding(QualityCode.DOSE_REPORT, "a dose screen or protocol summary, not a scan")
     if "LOCALIZER" in shared.image_type or (len(candidate.instances) <= 3 and LOCALIZER_WORDS.search(words)):
         yield policy.finding(QualityCode.LOCALIZER, "a localizer (scout view), not a scan")
@@ -132,9 +135,14 @@ def _file_findings(candidate: Candidate, policy: QualityPolicy) -> Iterator[Find
 
 def _pixel_findings(candidate: Candidate, policy: QualityPolicy) -> Iterator[Finding]:
     shared = candidate.instances[0].shared
-    syntax = TRANSFER_SYNTAXES[shared.transfer_syntax]
-    if syntax.is_lossy or shared.lossy == "01":
-        message = f"lossy compression ({syntax.name}): fine texture may be changed"
+    lossy = [
+        item
+        for item in candidate.instances
+        if item.shared.lossy == "01" or transfer_syntax(item.shared.transfer_syntax).is_lossy
+    ]
+    if lossy:
+        syntax = transfer_syntax(lossy[0].shared.transfer_syntax)
+        message = f"lossy compression in {len(lossy)} images ({syntax.name}): fine texture may be changed"
         yield policy.finding(QualityCode.LOSSY_COMPRESSED, message, transfer_syntax=syntax.uid)
     if shared.modality != "CT" or candidate.instances[0].problem is QualityCode.NO_PIXEL_DATA:
         return
@@ -156,7 +164,9 @@ def _geometry_findings(candidate: Candidate, policy: QualityPolicy) -> Iterator[
     shared, stack, limits = candidate.instances[0].shared, candidate.stack, policy.thresholds
     if shared.modality != "CT":
         return
-    if stack is None or shared.pixel_spacing_mm is None or min(shared.pixel_spacing_mm) <= 0:
+    if shared.orientation is None and candidate.instances[0].position_mm is not None:
+        yield policy.finding(QualityCode.ORIENTATION_UNKNOWN, "no image orientation: left and right are unknown")
+    elif stack is None or shared.pixel_spacing_mm is None or min(shared.pixel_spacing_mm) <= 0:
         yield policy.finding(QualityCode.NO_GEOMETRY, "no usable position, orientation or pixel spacing")
     smallest = min(shared.rows or 0, shared.columns or 0)
     if smallest < limits.small_matrix:

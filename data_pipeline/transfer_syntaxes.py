@@ -17,6 +17,7 @@ class PixelCodec(StrEnum):
     JPEG_LOSSLESS = "jpeg_lossless"
     JPEG_LS = "jpeg_ls"
     JPEG_2000 = "jpeg_2000"  # and HTJ2K
+    UNSUPPORTED = "unsupported"
 
 
 EXPLICIT = Encoding(is_explicit=True)
@@ -68,3 +69,8 @@ TRANSFER_SYNTAXES: dict[str, TransferSyntax] = {
         TransferSyntax("1.2.840.10008.1.2.4.203", "HTJ2K", PixelCodec.JPEG_2000, is_lossy=True),
     )
 }
+
+
+def transfer_syntax(uid: str) -> TransferSyntax:
+    """The syntax of a UID; one we cannot decode is known as such, and its header is read as all such are written."""
+    return TRANSFER_SYNTAXES.get(uid) or TransferSyntax(uid, "unsupported", PixelCodec.UNSUPPORTED)

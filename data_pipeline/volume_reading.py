@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from data_pipeline.content_checks import check_content
-from data_pipeline.discovery import survey
+from data_pipeline.dicom_header import Instance
+from data_pipeline.discovery import survey_with_headers
 from data_pipeline.quality import QualityPolicy, load_policy
 from data_pipeline.readers.dicom_series import read_dicom
 from data_pipeline.readers.metaimage import read_metaimage
 from data_pipeline.readers.nifti import read_nifti
 from data_pipeline.readers.raw_volume import RawVolume
-from domain.errors import StudyError
+from domain.errors import ScanFolderError, StudyError
 from domain.findings import Decision, Finding, QualityCode, Severity, Stage, decide
 from domain.records import SeriesRef
 from domain.volume import Volume
@@ -50,13 +52,15 @@ def read_volume(
         ScanFolderError: No such path.
     """
     rules = policy or load_policy()
+    options: dict[str, Any] = {"num_workers": num_workers}
     if isinstance(series_or_path, SeriesRef):
         series = series_or_path
     else:
-        series = _only_series(Path(series_or_path), rules, even_if_rejected=even_if_rejected)
+        series, headers = _only_series(Path(series_or_path), rules, even_if_rejected=even_if_rejected)
+        options |= {"instances": headers} if headers else {}
     if not even_if_rejected:
         _refuse(series.findings, Stage.SELECT)
-    raw = READERS[series.reader](series, rules, num_workers=num_workers)
+    raw = READERS[series.reader](series, rules, **options)
     content = check_content(raw, rules)
     if not even_if_rejected:
         _refuse(content, Stage.QUALITY)
@@ -72,17 +76,26 @@ def _refuse(findings: tuple[Finding, ...], stage: Stage) -> None:
             raise StudyError(stage, finding.code, finding.message)
 
 
-def _only_series(path: Path, policy: QualityPolicy, *, even_if_rejected: bool) -> SeriesRef:
-    """The series chosen below a path; an error where there is none, or one of several studies would be picked."""
-    found = survey(path, policy=policy)
+def _only_series(
+    path: Path, policy: QualityPolicy, *, even_if_rejected: bool
+) -> tuple[SeriesRef, tuple[Instance, ...]]:
+    """The series chosen below a path and its headers.
+
+    Raises:
+        StudyError: There is none, or one of several studies would be picked.
+        ScanFolderError: No such path.
+    """
+    if not path.exists():
+        raise ScanFolderError(f"{path}: no such file or folder")
+    found, headers = survey_with_headers(path, policy=policy)
     chosen = [series for series in found.series if series.selected]
     if len(chosen) == 1:
-        return chosen[0]
+        return chosen[0], headers.get(chosen[0].series_key, ())
     if len(chosen) > 1:
         message = f"{len(chosen)} studies below this path; name one of them, or use find_series"
         raise StudyError(Stage.SELECT, QualityCode.AMBIGUOUS_SCAN, message)
     if even_if_rejected and len(found.series) == 1:
-        return found.series[0]
+        return found.series[0], headers.get(found.series[0].series_key, ())
     rejected = [series for series in found.series if series.decision is Decision.REJECT]
     if len(rejected) == 1:
         _refuse(rejected[0].findings, Stage.SELECT)

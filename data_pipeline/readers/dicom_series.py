@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from data_pipeline.dicom_header import HeaderError, Instance, read_header
 from data_pipeline.geometry import GeometryError, build_stack, stack_affine
-from data_pipeline.quality import QualityPolicy, load_kernel_table
+from data_pipeline.quality import QualityPolicy, load_kernel_table, load_policy
 from data_pipeline.readers.decoder_process import decode_in_processes
 from data_pipeline.readers.pixel_errors import PixelError
 from data_pipeline.readers.raw_volume import RawVolume, digest_volume
 from data_pipeline.readers.slice_reading import SliceReport, read_slice_into
-from data_pipeline.transfer_syntaxes import TRANSFER_SYNTAXES, PixelCodec
+from data_pipeline.transfer_syntaxes import PixelCodec, transfer_syntax
 from domain.affine import Affine
 from domain.errors import StudyError
 from domain.findings import QualityCode, Stage
@@ -26,20 +26,27 @@ from domain.volume import Acquisition
 MAX_WORKERS = 8  # beyond this the memory bus is the limit
 
 
-def read_dicom(series: SeriesRef, policy: QualityPolicy, *, num_workers: int | None = None) -> RawVolume:
+def read_dicom(
+    series: SeriesRef,
+    policy: QualityPolicy,
+    *,
+    num_workers: int | None = None,
+    instances: Sequence[Instance] | None = None,
+) -> RawVolume:
     """Read a series found by ``discovery``.
 
     Args:
         series: Its files in slice order.
         policy: For the memory limit.
         num_workers: Threads or decoder processes; as many as there are cores when None.
+        instances: Its headers in slice order, where they have just been read.
 
     Raises:
         StudyError: With the typed reason: damaged, too large, decoder crashed, ...
     """
     workers = num_workers or min(os.cpu_count() or 1, MAX_WORKERS)
     try:
-        instances = _instances(series, workers)
+        instances = instances or _instances(series, workers)
         shape = _checked_shape(instances, policy)
         voxels, reports = _read_slices(instances, shape, workers)
         affine = _affine(instances)
@@ -89,13 +96,24 @@ def _checked_shape(instances: Sequence[Instance], policy: QualityPolicy) -> tupl
 def _read_slices(
     instances: Sequence[Instance], shape: tuple[int, int, int], workers: int
 ) -> tuple[NDArray[np.int16], list[SliceReport]]:
-    codecs = {TRANSFER_SYNTAXES[instance.shared.transfer_syntax].codec for instance in instances}
+    codecs = {transfer_syntax(instance.shared.transfer_syntax).codec for instance in instances}
     if codecs != {PixelCodec.NATIVE}:
         return decode_in_processes(instances, shape, workers)
     voxels = np.empty(shape, dtype=np.int16)
     with ThreadPoolExecutor(workers) as pool:
         reports = list(pool.map(read_slice_into, instances, voxels))
     return voxels, reports
+
+
+def decoded_digest(instance: Instance) -> bytes:
+    """Digest of an image's HU: equal for copies under different lossless syntaxes, unique when it cannot be had."""
+    shared = instance.shared
+    try:
+        _checked_shape([instance], load_policy())
+        reports = _read_slices([instance], (1, shared.rows or 0, shared.columns or 0), 1)[1]
+    except PixelError:
+        return f"{instance.source} {instance.frame_index}".encode()
+    return reports[0].checksum.to_bytes(8, "little")
 
 
 def _affine(instances: Sequence[Instance]) -> Affine:

@@ -16,7 +16,7 @@ from data_pipeline.readers.hounsfield import StoredValues, to_hounsfield
 from data_pipeline.readers.pixel_codecs import decode_frame
 from data_pipeline.readers.pixel_errors import PixelError
 from data_pipeline.sources import is_member, read_span
-from data_pipeline.transfer_syntaxes import TRANSFER_SYNTAXES, PixelCodec
+from data_pipeline.transfer_syntaxes import PixelCodec, transfer_syntax
 from domain.findings import QualityCode
 
 
@@ -84,7 +84,7 @@ def rescale_of(instance: Instance) -> StoredValues:
 
 def _stored_values(instance: Instance, out: NDArray[np.int16]) -> NDArray[Any]:
     shared, pixel = instance.shared, instance.pixel
-    syntax = TRANSFER_SYNTAXES[shared.transfer_syntax]
+    syntax = transfer_syntax(shared.transfer_syntax)
     allocated = shared.bits_allocated or 0
     if allocated not in {8, 16, 32} or (shared.samples_per_pixel or 1) != 1 or pixel is None:
         raise PixelError(QualityCode.NOT_HU, f"{allocated} bits in {shared.samples_per_pixel} samples hold no HU")
