@@ -14,7 +14,7 @@ from domain.settings import PrognosisSettings
 from models.prognosis.antibody_coding import NOT_TESTED
 from models.prognosis.antibody_posterior import fit_antibody_posterior
 from models.prognosis.feature_space import Family, FeatureSpace, fit_feature_space
-from models.prognosis.fitting import MIN_CENTRES_TO_RESAMPLE, Problem, assemble, bootstrap, fit_targets
+from models.prognosis.fitting import MIN_CENTRES_TO_RESAMPLE, Problem, Target, assemble, bootstrap, fit_targets
 from models.prognosis.guards import check_training_data
 from models.prognosis.hazards import CauseMethod, CausePlan, plan_causes
 from models.prognosis.likelihood import Rows
@@ -27,6 +27,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 MIN_CENTRES = 2
+SEARCH_SALT = 53
 MIN_GROUPS_FOR_SEARCH = 20  # fewer patients than this: the first candidates are used, nothing is searched
 
 
@@ -61,7 +62,7 @@ def fit_state(
     replicates = bootstrap(problem, targets, clusters, settings.num_bootstrap)
     static, temporal = space.build(cohort)
     num_causes = len(endpoint.causes)
-    notes = (*warnings, *_plan_notes(plan, endpoint), *_target_notes(targets, endpoint))
+    notes = (*warnings, *_plan_notes(plan, endpoint), *_target_notes(targets))
     return ModelState(
         space=space,
         grid=grid,
@@ -73,7 +74,7 @@ def fit_state(
         mean_temporal=temporal.mean(axis=0),
         recalibration_intercept=np.zeros(num_causes),
         recalibration_slope=np.ones(num_causes),
-        summary=_summary(cohort, space, num_centres, strengths, losses, notes),
+        summary=_summary(cohort, space, targets, strengths, losses, notes),
     )
 
 
@@ -107,24 +108,36 @@ def with_centres(rows: Rows, centres: IntArray | None) -> Rows:
 
 def _choose_strengths(
     rows: Rows, space: FeatureSpace, num_centres: int, plan: CausePlan, patients: IntArray, settings: PrognosisSettings
-) -> tuple[Strengths, dict[str, float]]:
-    """Cross-validate, on a part of a large cohort; without events enough the strongest candidates are taken."""
+) -> tuple[tuple[Strengths, ...], dict[str, float]]:
+    """Cross-validate each cause, on a part of a large cohort; causes too rare for it get the most frequent one's.
+
+    Without any cause to search on, or with too few patients, the strongest ridge and no gates are taken.
+    """
     causes = tuple(index + 1 for index in plan.indices(CauseMethod.REGRESSION))
     strongest = Strengths(settings.main_penalty * max(settings.main_penalty_factors), None)
     if not causes or int(patients.max()) + 1 < MIN_GROUPS_FOR_SEARCH:
-        return strongest, {}
-    part = rows
-    if len(patients) > settings.max_rows_for_search:
-        chosen = np.zeros(len(patients), dtype=bool)
-        generator = np.random.default_rng([settings.seed, 5])
-        chosen[generator.permutation(len(patients))[: settings.max_rows_for_search]] = True
-        part = rows.take(chosen[rows.patient])
-        position = np.cumsum(chosen) - 1
-        part = replace(part, patient=position[part.patient])
-        patients = np.unique(patients[chosen], return_inverse=True)[1].astype(np.int64)
-    cause = part.cause[: len(patients)]
-    folds = assign_folds(cause, patients, settings.num_cv_folds, settings.seed)
-    return PenaltySearch(part, space.static_columns, num_centres, causes, folds, settings).best()
+        return (strongest,) * len(plan.methods), {}
+    part, groups = _search_part(rows, patients, settings)
+    folds = assign_folds(part.cause[: len(groups)], groups, settings.num_cv_folds, settings.seed)
+    search = PenaltySearch(part, space.static_columns, num_centres, folds, settings)
+    found = {cause: search.best(cause) for cause in causes}
+    leading = max(causes, key=lambda cause: plan.num_events[cause - 1])
+    strengths = tuple(found.get(cause, found[leading])[0] for cause in range(1, len(plan.methods) + 1))
+    losses = {f"cause {cause}: {choice}": loss for cause in causes for choice, loss in found[cause][1].items()}
+    return strengths, losses
+
+
+def _search_part(rows: Rows, patients: IntArray, settings: PrognosisSettings) -> tuple[Rows, IntArray]:
+    """Rows and group codes of at most ``max_rows_for_search`` patients."""
+    if len(patients) <= settings.max_rows_for_search:
+        return rows, patients
+    chosen = np.zeros(len(patients), dtype=bool)
+    generator = np.random.default_rng([settings.seed, SEARCH_SALT])
+    chosen[generator.permutation(len(patients))[: settings.max_rows_for_search]] = True
+    position = np.cumsum(chosen) - 1
+    part = rows.take(chosen[rows.patient])
+    groups = np.unique(patients[chosen], return_inverse=True)[1].astype(np.int64)
+    return replace(part, patient=position[part.patient]), groups
 
 
 def _plan_notes(plan: CausePlan, endpoint: Endpoint) -> list[str]:
@@ -138,29 +151,30 @@ def _plan_notes(plan: CausePlan, endpoint: Endpoint) -> list[str]:
     return notes
 
 
-def _target_notes(targets: object, endpoint: Endpoint) -> list[str]:
-    del endpoint
-    unconverged = [target for target in targets if not target.fit.converged]  # type: ignore[attr-defined]
-    return ["the fit did not converge; treat its answers as unreliable"] if unconverged else []
+def _target_notes(targets: tuple[Target, ...]) -> list[str]:
+    if all(target.fit.converged for target in targets):
+        return []
+    return ["the fit did not converge; treat its answers as unreliable"]
 
 
 def _summary(
     data: PrognosticData,
     space: FeatureSpace,
-    num_centres: int,
-    strengths: Strengths,
+    targets: tuple[Target, ...],
+    strengths: tuple[Strengths, ...],
     losses: dict[str, float],
     notes: tuple[str, ...],
 ) -> TrainingSummary:
     tested = (space.antibody.states(data) != NOT_TESTED).any(axis=1)
-    columns = [c for c in space.static_columns if strengths.gate is not None or c.family is not Family.GATE]
+    has_gates = any(one.gate is not None for one in strengths)
+    columns = [c for c in space.static_columns if has_gates or c.family is not Family.GATE]
     return TrainingSummary(
         num_patients=len(data),
-        num_centres=num_centres,
-        panel_tested_share=float(tested.mean()) if len(tested) else 0.0,
+        panel_tested_share=float(tested.mean()),
         image_share=float(space.has_image(data).mean()),
-        main_penalty=strengths.main,
-        gate_penalty=strengths.gate,
+        main_penalties=tuple(one.main for one in strengths),
+        gate_penalties=tuple(one.gate for one in strengths),
+        centre_sds=tuple(target.centre_sd for target in targets),
         search_losses=losses,
         num_parameters=len(columns) + len(space.temporal_columns),
         notes=notes,

@@ -20,6 +20,8 @@ EVENTS_FOR_OWN_GATES = 50  # a cause with fewer borrows the gates of all causes 
 REPLICATE_STEPS = 2  # Newton steps of a bootstrap refit from the full-sample optimum
 ONE_STEP_SIZE = 500_000  # rows x columns beyond which a replicate keeps the full-sample Hessian
 BOOTSTRAP_SALT = 41
+CENTRE_STEPS = 4  # refits in which the variance of the centre effects settles
+MIN_CENTRE_VARIANCE, MAX_CENTRE_VARIANCE = 0.0025, 1.0
 MIN_CENTRES_TO_RESAMPLE = 5
 REPLICATE_DECIMALS = 5  # of log hazards: far below their spread, and a fraction of the file
 
@@ -33,7 +35,7 @@ class Problem:
         columns: Static columns without centres.
         num_centres: Centre columns.
         plan: How each cause is fitted.
-        strengths: Penalties.
+        strengths: Penalties of each cause, from cause 1 on.
         settings: The fixed rest.
     """
 
@@ -41,17 +43,23 @@ class Problem:
     columns: tuple[Column, ...]
     num_centres: int
     plan: CausePlan
-    strengths: Strengths
+    strengths: tuple[Strengths, ...]
     settings: PrognosisSettings
+
+    def penalty(self, strengths: Strengths) -> Penalty:
+        """The prior with these strengths."""
+        num_temporal, log_time = self.rows.sizes[2], self.rows.log_time
+        return build_penalty(self.columns, self.num_centres, num_temporal, log_time, strengths, self.settings)
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """One regression: which causes (from 1) count as its event, its prior, its optimum."""
+    """One regression: which causes (from 1) count as its event, its prior, its optimum, the spread of its centres."""
 
     causes: tuple[int, ...]
     penalty: Penalty
     fit: Fit
+    centre_sd: float
 
 
 def fit_targets(problem: Problem) -> tuple[Target, ...]:
@@ -59,39 +67,54 @@ def fit_targets(problem: Problem) -> tuple[Target, ...]:
     pooled = tuple(index + 1 for index in problem.plan.indices(CauseMethod.POOLED))
     own = [(index + 1,) for index in problem.plan.indices(CauseMethod.REGRESSION)]
     targets = [causes for causes in (*own, pooled) if causes]
-    penalty = build_penalty(
-        problem.columns,
-        problem.num_centres,
-        problem.rows.sizes[2],
-        problem.rows.log_time,
-        problem.strengths,
-        problem.settings,
-    )
     few = [causes for causes in targets if _num_events(problem, causes) < EVENTS_FOR_OWN_GATES]
-    borrowed = _borrowed_prior(problem, penalty) if few and len(problem.plan.methods) > 1 else penalty
-    return tuple(_fit_one(problem, causes, borrowed if causes in few else penalty) for causes in targets)
+    shared = _shared_effects(problem) if few and len(problem.plan.methods) > 1 else None
+    return tuple(_fit_target(problem, causes, shared if causes in few else None) for causes in targets)
 
 
 def _num_events(problem: Problem, causes: tuple[int, ...]) -> int:
     return sum(problem.plan.num_events[cause - 1] for cause in causes)
 
 
-def _fit_one(problem: Problem, causes: tuple[int, ...], penalty: Penalty) -> Target:
+def _fit_target(problem: Problem, causes: tuple[int, ...], prior_mean: FloatArray | None) -> Target:
+    """Fit one regression, the variance of its centre effects included."""
     is_event = np.isin(problem.rows.cause, causes)
     likelihood = CauseLikelihood(problem.rows, is_event)
-    return Target(causes, penalty, minimise(likelihood, penalty, start_values(problem.rows, is_event)))
+    strengths = problem.strengths[causes[0] - 1]
+    parameters = start_values(problem.rows, is_event)
+    for _ in range(CENTRE_STEPS if problem.num_centres else 1):
+        penalty = problem.penalty(strengths)
+        if prior_mean is not None:
+            penalty = Penalty(penalty.matrix, prior_mean)
+        fit = minimise(likelihood, penalty, parameters)
+        parameters = fit.parameters
+        variance = _centre_variance(problem, fit)
+        strengths = replace(strengths, centre=1.0 / variance)
+    return Target(causes, penalty, fit, float(np.sqrt(variance)) if problem.num_centres else 0.0)
 
 
-def _borrowed_prior(problem: Problem, penalty: Penalty) -> Penalty:
-    """Prior whose gate and log-time means are those of the event of any cause."""
+def _centre_variance(problem: Problem, fit: Fit) -> float:
+    """Next variance of the centre effects: their squares plus their posterior variances, averaged (an EM step)."""
+    if not problem.num_centres:
+        return 1.0
+    num_intervals, num_static, _ = problem.rows.sizes
+    last = num_intervals + num_static
+    centres = slice(last - problem.num_centres, last)
+    covariance = solve(fit.hessian, np.eye(len(fit.parameters))[:, centres])[centres]
+    variance = float((fit.parameters[centres] ** 2 + np.diag(covariance)).mean())
+    return min(max(variance, MIN_CENTRE_VARIANCE), MAX_CENTRE_VARIANCE)
+
+
+def _shared_effects(problem: Problem) -> FloatArray:
+    """Gates and log-time effects on the event of any cause: prior means for causes with few events. (J + P + Q,)."""
     every = tuple(range(1, len(problem.plan.methods) + 1))
-    any_event = _fit_one(problem, every, penalty).fit.parameters
+    any_event = _fit_target(problem, every, None).fit.parameters
     num_intervals, num_static, _ = problem.rows.sizes
     shared = np.zeros(len(any_event), dtype=bool)
     gates = [index for index, column in enumerate(problem.columns) if column.family is Family.GATE]
     shared[num_intervals + np.array(gates, dtype=np.int64)] = True
     shared[num_intervals + num_static :] = True
-    return Penalty(penalty.matrix, np.where(shared, any_event, 0.0))
+    return np.where(shared, any_event, 0.0)
 
 
 def assemble(
@@ -140,7 +163,7 @@ def marginal_log_hazard(problem: Problem, weight: FloatArray) -> FloatArray:
         rows.patient[:num_patients],
         rows.log_time,
     )
-    penalty = build_penalty((), 0, 0, rows.log_time, problem.strengths, problem.settings)
+    penalty = build_penalty((), 0, 0, rows.log_time, problem.strengths[0], problem.settings)
     curves = []
     for cause in range(1, len(problem.plan.methods) + 1):
         is_event = plain.cause == cause
@@ -149,32 +172,30 @@ def marginal_log_hazard(problem: Problem, weight: FloatArray) -> FloatArray:
 
 
 def bootstrap(
-    problem: Problem,
-    targets: tuple[Target, ...],
-    clusters: NDArray[np.int64],
-    num_replicates: int,
-    *,
-    progress: Callable[[int], None] | None = None,
+    problem: Problem, targets: tuple[Target, ...], clusters: NDArray[np.int64], num_replicates: int
 ) -> Replicates:
-    """Refit on samples of clusters drawn with replacement; penalties and codings stay.
+    """Refit on samples of clusters drawn with replacement, each with prior means drawn from the prior.
+
+    A plain bootstrap of a penalised fit repeats its shrinkage in every replicate and covers too little; drawing the
+    prior mean as well makes the replicates draws from the posterior where the model is linear and Gaussian. Each
+    replicate also draws the effect of an unknown centre. Penalties and codings stay as they are.
 
     Args:
         problem: What was fitted.
         targets: Its regressions.
         clusters: Cluster of each patient (centre, or patient), shape (N,).
         num_replicates: B.
-        progress: Called with the number done.
     """
     generator = np.random.default_rng([problem.settings.seed, BOOTSTRAP_SALT])
     num_clusters = int(clusters.max()) + 1
     refit = _one_step_refit(problem, targets) if _is_large(problem) else _newton_refit(problem, targets)
     hazards = []
-    for index in range(num_replicates):
+    for _ in range(num_replicates):
         counts = generator.multinomial(num_clusters, np.full(num_clusters, 1.0 / num_clusters))
         weight = counts[clusters].astype(np.float64)
-        hazards.append(assemble(problem, refit(weight), targets, weight))
-        if progress:
-            progress(index + 1)
+        priors = tuple(_drawn_prior(problem, target, generator) for target in targets)
+        replicate = assemble(problem, refit(weight, priors), targets, weight)
+        hazards.append(_with_drawn_centre(replicate, targets, generator))
     stacked = (
         np.round(np.array([getattr(h, name) for h in hazards]), REPLICATE_DECIMALS)
         for name in ("baseline", "static", "temporal", "marginal")
@@ -182,33 +203,54 @@ def bootstrap(
     return Replicates(*stacked)
 
 
+def _drawn_prior(problem: Problem, target: Target, generator: np.random.Generator) -> Penalty:
+    """The prior with its mean drawn from itself; the baseline's smoothness keeps its mean."""
+    num_intervals = problem.rows.sizes[0]
+    precision = np.diag(target.penalty.matrix)
+    draw = generator.normal(size=len(precision)) / np.sqrt(precision)
+    draw[:num_intervals] = 0.0
+    return Penalty(target.penalty.matrix, target.penalty.centre + draw)
+
+
+def _with_drawn_centre(hazards: Hazards, targets: tuple[Target, ...], generator: np.random.Generator) -> Hazards:
+    """The hazards of a centre drawn at random; causes fitted together get one draw."""
+    effect = np.zeros((len(hazards.baseline), 1))
+    for target in targets:
+        effect[np.array(target.causes) - 1] = target.centre_sd * generator.normal()
+    return replace(hazards, baseline=hazards.baseline + effect, marginal=hazards.marginal + effect)
+
+
 def _is_large(problem: Problem) -> bool:
     return problem.rows.static.size > ONE_STEP_SIZE
 
 
-def _newton_refit(problem: Problem, targets: tuple[Target, ...]) -> Callable[[FloatArray], tuple[FloatArray, ...]]:
-    def refit(weight: FloatArray) -> tuple[FloatArray, ...]:
+Refit = Callable[[FloatArray, tuple[Penalty, ...]], tuple[FloatArray, ...]]
+
+
+def _newton_refit(problem: Problem, targets: tuple[Target, ...]) -> Refit:
+    def refit(weight: FloatArray, priors: tuple[Penalty, ...]) -> tuple[FloatArray, ...]:
         row_weight = problem.rows.weight * weight[problem.rows.patient]
         used = row_weight > 0
         rows = replace(problem.rows.take(used), weight=row_weight[used])
         fits = []
-        for target in targets:
+        for target, prior in zip(targets, priors, strict=True):
             likelihood = CauseLikelihood(rows, np.isin(rows.cause, target.causes))
-            fits.append(minimise(likelihood, target.penalty, target.fit.parameters, max_steps=REPLICATE_STEPS))
+            fits.append(minimise(likelihood, prior, target.fit.parameters, max_steps=REPLICATE_STEPS))
         return tuple(fit.parameters for fit in fits)
 
     return refit
 
 
-def _one_step_refit(problem: Problem, targets: tuple[Target, ...]) -> Callable[[FloatArray], tuple[FloatArray, ...]]:
+def _one_step_refit(problem: Problem, targets: tuple[Target, ...]) -> Refit:
     """Refits by one Newton step with the full-sample Hessian: the first-order bootstrap, exact as N grows."""
     scores = [patient_scores(problem.rows, target) for target in targets]
 
-    def refit(weight: FloatArray) -> tuple[FloatArray, ...]:
-        return tuple(
-            target.fit.parameters - solve(target.fit.hessian, (weight - 1.0) @ score)
-            for target, score in zip(targets, scores, strict=True)
-        )
+    def refit(weight: FloatArray, priors: tuple[Penalty, ...]) -> tuple[FloatArray, ...]:
+        parameters = []
+        for target, score, prior in zip(targets, scores, priors, strict=True):
+            pull = target.penalty.matrix @ (target.penalty.centre - prior.centre)
+            parameters.append(target.fit.parameters - solve(target.fit.hessian, (weight - 1.0) @ score + pull))
+        return tuple(parameters)
 
     return refit
 

@@ -25,10 +25,12 @@ class Strengths:
     Attributes:
         main: Ridge on clinical and image columns.
         gate: Ridge on gates; None for no gates.
+        centre: 1 / variance of the centre effects; None for the setting's value.
     """
 
     main: float
     gate: float | None
+    centre: float | None = None
 
 
 def build_penalty(
@@ -60,7 +62,8 @@ def build_penalty(
         Family.GATE: NO_EFFECT_PENALTY if strengths.gate is None else strengths.gate,
     }
     diagonal = [by_family[column.family] for column in columns]
-    diagonal += [settings.centre_penalty] * num_centres + [settings.time_effect_penalty] * num_temporal
+    centre = settings.centre_penalty if strengths.centre is None else strengths.centre
+    diagonal += [centre] * num_centres + [settings.time_effect_penalty] * num_temporal
     size = num_intervals + len(diagonal)
     matrix = np.zeros((size, size))
     matrix[:num_intervals, :num_intervals] = smooth
@@ -97,7 +100,6 @@ class PenaltySearch:
         rows: Patients and copies.
         columns: Static columns without centres.
         num_centres: Centre columns.
-        causes: Causes (from 1) that are fitted by regression.
         folds: Fold of each patient, shape (N,).
         settings: Candidates and fixed penalties.
     """
@@ -105,12 +107,11 @@ class PenaltySearch:
     rows: Rows
     columns: tuple[Column, ...]
     num_centres: int
-    causes: tuple[int, ...]
     folds: NDArray[np.int64]
     settings: PrognosisSettings
 
-    def loss(self, strengths: Strengths) -> float:
-        """Held-out negative log-likelihood of the patients themselves (not their copies), summed over causes."""
+    def loss(self, strengths: Strengths, cause: int) -> float:
+        """Held-out negative log-likelihood of the patients themselves (not their copies) for one cause."""
         penalty = build_penalty(
             self.columns, self.num_centres, self.rows.sizes[2], self.rows.log_time, strengths, self.settings
         )
@@ -120,28 +121,26 @@ class PenaltySearch:
         rows = replace(self.rows, static=self.rows.static[:, active])
         kept = np.concatenate([np.ones(len(rows.log_time), bool), active, np.ones(rows.sizes[2], bool)])
         penalty = Penalty(penalty.matrix[np.ix_(kept, kept)], penalty.centre[kept])
-        return sum(self._fold_loss(rows, penalty, fold) for fold in np.unique(self.folds))
+        return sum(self._fold_loss(rows, penalty, fold, cause) for fold in np.unique(self.folds))
 
-    def _fold_loss(self, rows: Rows, penalty: Penalty, fold: int) -> float:
+    def _fold_loss(self, rows: Rows, penalty: Penalty, fold: int, cause: int) -> float:
         held_out = self.folds[rows.patient] == fold
         is_patient = np.arange(len(held_out)) < len(self.folds)
         train, test = rows.take(~held_out), rows.take(held_out & is_patient)
         if self.num_centres:
             test.static[:, -self.num_centres :] = 0.0  # a new patient is predicted for the average centre
-        total = 0.0
-        for cause in self.causes:
-            is_event = train.cause == cause
-            fit = minimise(CauseLikelihood(train, is_event), penalty, start_values(train, is_event))
-            total += CauseLikelihood(test, test.cause == cause).value(fit.parameters)
-        return total
+        is_event = train.cause == cause
+        fit = minimise(CauseLikelihood(train, is_event), penalty, start_values(train, is_event))
+        return CauseLikelihood(test, test.cause == cause).value(fit.parameters)
 
-    def best(self) -> tuple[Strengths, dict[str, float]]:
-        """Main penalty without gates first, then gates at that penalty; and the losses tried."""
+    def best(self, cause: int) -> tuple[Strengths, dict[str, float]]:
+        """For one cause: main penalty without gates first, then gates at that penalty; and the losses tried."""
         mains = [self.settings.main_penalty * factor for factor in self.settings.main_penalty_factors]
-        losses = {Strengths(main, None): self.loss(Strengths(main, None)) for main in mains}
+        losses = {strengths: self.loss(strengths, cause) for strengths in (Strengths(main, None) for main in mains)}
         chosen = min(losses, key=lambda strengths: losses[strengths])
         if any(column.family is Family.GATE for column in self.columns):
-            gated = {s: self.loss(s) for s in (Strengths(chosen.main, gate) for gate in self.settings.gate_penalties)}
+            with_gates = [Strengths(chosen.main, gate) for gate in self.settings.gate_penalties]
+            gated = {strengths: self.loss(strengths, cause) for strengths in with_gates}
             candidates = gated | ({chosen: losses[chosen]} if self.settings.try_no_gates or not gated else {})
             chosen = min(candidates, key=lambda strengths: candidates[strengths])
             losses |= gated

@@ -22,22 +22,22 @@ class TrainingSummary:
 
     Attributes:
         num_patients: N.
-        num_centres: Centres with a random effect; 0 for none.
         panel_tested_share: Share of patients with any antibody tested.
         image_share: Share of patients with an image.
-        main_penalty: Ridge chosen by cross-validation.
-        gate_penalty: Gate ridge chosen; None for no gates.
+        main_penalties: Ridge chosen by cross-validation, per cause.
+        gate_penalties: Gate ridge chosen, per cause; None for no gates.
+        centre_sds: SD of the centre effects on the log hazard, per regression; 0 without centres.
         search_losses: Held-out negative log-likelihood of every choice tried.
         num_parameters: Coefficients per cause that are not held at zero.
         notes: What the user must know of this fit.
     """
 
     num_patients: int
-    num_centres: int
     panel_tested_share: float
     image_share: float
-    main_penalty: float
-    gate_penalty: float | None
+    main_penalties: tuple[float, ...]
+    gate_penalties: tuple[float | None, ...]
+    centre_sds: tuple[float, ...]
     search_losses: dict[str, float]
     num_parameters: int
     notes: tuple[str, ...]
