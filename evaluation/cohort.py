@@ -47,6 +47,7 @@ class Cohort:
         cause: 0 censored, k the k-th cause, -1 unknown. Shape (N,).
         antibody_classes: Shape (N,).
         folds: Fold of the model behind each row, 0 where there is no such column.
+        quality_codes: Codes of each scan's findings.
     """
 
     cases: tuple[Case, ...]
@@ -63,6 +64,7 @@ class Cohort:
     cause: IntArray
     antibody_classes: tuple[str, ...]
     folds: IntArray
+    quality_codes: tuple[tuple[str, ...], ...]
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -137,6 +139,7 @@ def build_cohort(
         cause=cause,
         antibody_classes=tuple(antibody_class(case.antibodies, vocabulary) for case in joined),
         folds=np.nan_to_num(_block(rows, [FOLD_COLUMN])[:, 0], nan=0).astype(np.int64),
+        quality_codes=tuple(tuple(re.findall(r"[a-z0-9_]+", text)) for text in _text(rows, "quality_codes")),
     )
 
 

@@ -21,7 +21,8 @@ from evaluation.cautions import find_cautions
 from evaluation.cohort import KEY_COLUMN, UNKNOWN_CAUSE, Cohort, build_cohort
 from evaluation.comparison import compare
 from evaluation.incidence import median_follow_up
-from evaluation.intervals import bootstrap_counts
+from evaluation.intervals import FloatArray, bootstrap_counts
+from evaluation.pattern_comparators import compare_patterns, single_quantity_metrics
 from evaluation.subgroups import subgroup_metrics
 from evaluation.survival_part import SurvivalSample
 
@@ -90,10 +91,12 @@ def evaluate(
     metrics += survival_part.overall_metrics(sample, cohort, level, EVERYONE)
     metrics += survival_part.cause_metrics(sample, endpoint, level, EVERYONE)
     differences = pattern_part.accuracy_above_chance(cohort, counts, level)
-    comparators: list[Comparator] = []
+    extra = compare_patterns(cohort, counts, level, seed, training)
+    metrics += extra[0] + single_quantity_metrics(cohort, counts, level)
+    differences, comparators = differences + extra[1], extra[2]
     if sample is not None:
         extra = _comparisons(cohort, sample, endpoint, (context, training), settings)
-        metrics, differences, comparators = metrics + extra[0], differences + extra[1], extra[2]
+        metrics, differences, comparators = metrics + extra[0], differences + extra[1], comparators + extra[2]
     by_subgroup, subgroup_points = subgroup_metrics(cohort, counts, endpoint, level, seed)
     points = survival_part.calibration_points(sample, level, EVERYONE) if sample is not None else []
     decision = survival_part.decision_curves(sample, DECISION_HORIZONS_DAYS, level) if sample is not None else []
@@ -117,7 +120,7 @@ def evaluate(
             *decision,
         ),
         calibration=tuple(points + subgroup_points),
-        cautions=tuple(_cautions(cohort, predictions, settings)),
+        cautions=tuple(_cautions(cohort, counts, len(predictions) - len(cohort), settings)),
         methods=_methods(settings, len(counts) - 1, sample, training),
     )
 
@@ -189,9 +192,8 @@ def _summary(cohort: Cohort, predictions: pd.DataFrame, cases: Sequence[Case], e
     )
 
 
-def _cautions(cohort: Cohort, predictions: pd.DataFrame, settings: EvaluateSettings) -> list[Caution]:
-    unmatched = len(predictions) - len(cohort)
-    found = find_cautions(cohort, settings.seed)
+def _cautions(cohort: Cohort, counts: FloatArray, unmatched: int, settings: EvaluateSettings) -> list[Caution]:
+    found = find_cautions(cohort, counts, settings.level, settings.seed)
     if unmatched:
         message = f"{unmatched} row(s) of the predictions have no case in the case table and are not evaluated."
         found.insert(0, Caution(code="unmatched_predictions", message=message, facts={"rows": float(unmatched)}))

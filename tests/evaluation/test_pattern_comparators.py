@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from domain.antibodies import load_antibody_vocabulary
+from domain.endpoints import Endpoint
+from domain.patterns import PATTERNS
+from evaluation import pattern_comparators
+from evaluation.cohort import Cohort, build_cohort
+from evaluation.intervals import bootstrap_counts
+
+VOCABULARY = load_antibody_vocabulary()
+
+
+def measured(tables: Callable[..., Any], course: Endpoint) -> Cohort:
+    """Consolidation goes with OP and mixed; nothing else tells anything."""
+    predictions, cases = tables(200)
+    label = np.array([PATTERNS.index(next(iter(case.pattern_votes.values()))) for case in cases])
+    generator = np.random.default_rng(0)
+    predictions["consolidation_percent"] = np.where(np.isin(label, (1, 2)), 15.0, 2.0) + generator.uniform(0, 3, 200)
+    return build_cohort(predictions, cases, course, VOCABULARY)
+
+
+def test_extents_that_tell_the_pattern_are_found_and_sites_that_do_not_are_chance(
+    tables: Callable[..., Any], course: Endpoint
+) -> None:
+    cohort = measured(tables, course)
+    counts = bootstrap_counts(cohort.patients, 50, 0)
+    metrics, differences, comparators = pattern_comparators.compare_patterns(cohort, counts, 0.95, 0, None)
+    value = {(row.model, row.metric): row.value for row in metrics}
+    assert value[("quantitative_ct", "auc_macro")] > 0.75
+    assert abs(value[("site_only", "auc_macro")] - 0.5) < 0.12
+    assert {row.comparator for row in differences} == {comparator.key for comparator in comparators}
+    for row in differences:
+        assert row.value == (row.model_value - row.comparator_value)
+
+
+def test_separate_training_cases_are_used_when_given(tables: Callable[..., Any], course: Endpoint) -> None:
+    cohort = measured(tables, course)
+    counts = bootstrap_counts([str(i) for i in range(80)], 20, 0)
+    found = pattern_comparators.compare_patterns(
+        cohort.take(np.arange(80)), counts, 0.95, 0, cohort.take(np.arange(80, 200))
+    )
+    assert {comparator.how_fitted for comparator in found[2]} == {"on 120 separate training cases"}
+
+
+def test_one_site_and_missing_extents_are_said(tables: Callable[..., Any], course: Endpoint) -> None:
+    predictions, cases = tables(60)
+    cases = tuple(replace(case, site="only") for case in cases)
+    predictions["ggo_percent"] = np.nan
+    cohort = build_cohort(predictions, cases, course, VOCABULARY)
+    counts = bootstrap_counts(cohort.patients, 20, 0)
+    _, _, comparators = pattern_comparators.compare_patterns(cohort, counts, 0.95, 0, None)
+    notes = {comparator.key: comparator.note for comparator in comparators}
+    assert notes["site_only"] == "n/a (one site)"
+    assert notes["quantitative_ct"].startswith("n/a (extents")
+
+
+def test_difficulty_names_the_extent_that_tells_most(tables: Callable[..., Any], course: Endpoint) -> None:
+    cohort = measured(tables, course)
+    counts = bootstrap_counts(cohort.patients, 20, 0)
+    rows = {row.metric: row for row in pattern_comparators.single_quantity_metrics(cohort, counts, 0.95)}
+    assert rows["auc_op"].value > 0.7
+    assert rows["auc_op"].note == "consolidation_percent alone"
+    assert rows["auc_nsip"].note == "consolidation_percent alone, lower is likelier"
