@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from data_pipeline import read_volume
 from data_pipeline.case_matching import MatchedCase, match_cases
 from data_pipeline.discovery import Survey, survey
 from data_pipeline.manifest import read_cases
-from data_pipeline import read_volume
 from domain.antibodies import AntibodyStatus, AntibodyVocabulary, load_antibody_vocabulary
 from domain.command_line import RESEARCH_NOTICE, configure_logging, run_command
 from domain.covariates import CovariateVocabulary, load_covariate_vocabulary
@@ -33,6 +35,7 @@ from domain.strict_yaml import validate
 from domain.volume import Volume
 from domain.whole_files import write_whole
 from inference.ledger import CASES
+from inference.merging import merge_runs
 from inference.private_files import case_key, open_log, run_secret, write_keys, write_series
 from inference.runner import RunOptions, RunSummary, StudyFinished, run_studies
 from inference.worker import StagedWorker
@@ -46,7 +49,8 @@ if TYPE_CHECKING:
 EXAMPLE = """examples:
   python infer.py scans --model runs/demo/training/model.hrct --out out
   python infer.py scans --model model.hrct --cases cases.csv --out out --device cuda
-  python infer.py scans --model model.hrct --out out --shard 3/16
+  python infer.py scans --model model.hrct --out out --shard 3/16     (one of 16 array jobs)
+  python infer.py --merge out --out out                               (once all of them have ended)
 
 exit codes: 0 every study has a prediction (abstentions included); 1 some were rejected or failed, all listed in
 failures.csv; 2 nothing was run; 130 interrupted, run the same command again to go on
@@ -262,8 +266,17 @@ def run(args: argparse.Namespace, settings: InferSettings, progress: StepProgres
             options=RunOptions(shard=args.shard),
         )
     finally:
+        logging.getLogger().removeHandler(log)
         log.close()
-    write_reports(args.out, summary, settings, inputs.manifest)
+    if args.shard is None:  # parts may share a folder; `--merge` writes their tables once all are there
+        write_reports(args.out, summary, settings)
+    return summary
+
+
+def merge(args: argparse.Namespace, settings: InferSettings) -> RunSummary:
+    """Put the parts of a sharded run together and write the tables and the page over all of them."""
+    summary = merge_runs(args.merge, args.out)
+    write_reports(args.out, summary, settings)
     return summary
 
 
@@ -272,9 +285,9 @@ def show(progress: StepProgress, finished: StudyFinished) -> None:
     progress("studies", finished.num_done, finished.num_studies)
 
 
-def write_reports(out: Path, summary: RunSummary, settings: InferSettings, manifest: ArtefactManifest) -> None:
+def write_reports(out: Path, summary: RunSummary, settings: InferSettings) -> None:
     """Tables, page and run manifest from the results on disk."""
-    facts = run_facts(summary, settings, manifest)
+    facts = run_facts(summary, settings)
     if "csv" in settings.formats:
         csv_table.write(Results(summary), out / "predictions.csv")
         failures_table.write(Results(summary), out / "failures.csv")
@@ -295,14 +308,14 @@ class Results:
         return self.summary.results()
 
 
-def run_facts(summary: RunSummary, settings: InferSettings, manifest: ArtefactManifest) -> dict[str, Any]:
+def run_facts(summary: RunSummary, settings: InferSettings) -> dict[str, Any]:
     """What ``run.json`` and the foot of the report say; nothing identifying."""
+    first = next(summary.results(), None)
     return {
-        "model": manifest.name,
-        "trained on": manifest.trained_on,
-        "model digest": manifest.digest,
-        "graph digest": manifest.preprocess.digest,
-        "version": manifest.code_version,
+        "trained on": first.trained_on if first else "",
+        "model digest": first.digests.get("model", "") if first else "",
+        "graph digest": first.digests.get("graph", "") if first else "",
+        "versions": {name: version(name) for name in ("myolung", "numpy", "torch", "monai", "pydicom")},
         "python": platform.python_version(),
         "workers": summary.num_workers,
         "wall seconds": round(summary.wall_seconds, 2),
@@ -334,31 +347,46 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "scans", type=Path, help="folder (nested, mixed), DICOM file, zip, NIfTI file or folder of them"
     )
-    parser.add_argument("--model", type=Path, required=True, help="model folder (*.hrct)")
+    parser.add_argument("--model", type=Path, help="model folder (*.hrct)")
     parser.add_argument("--out", type=Path, required=True, help="output folder; running again goes on where it stopped")
     parser.add_argument("--cases", type=Path, help="case table with antibodies and covariates (docs/case_table.md)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="processes here, or a Ray cluster")
     parser.add_argument("--workers", type=int, default=0, help="worker processes; 0 chooses from cores and memory")
     parser.add_argument("--shard", type=shard, metavar="i/n", help="run the i-th of n parts (array jobs)")
+    parser.add_argument("--merge", type=Path, nargs="+", metavar="OUT", help="put the parts of a sharded run together")
     parser.add_argument("--formats", default="csv,json,html,parquet", help="which outputs, a comma list of these four")
     parser.add_argument("--secret", help="key secret of another run (its private/secret.txt), to share case keys")
     parser.add_argument("--verbose", action="store_true", help="say more on screen")
     return parser.parse_args(arguments)
 
 
-def main(arguments: Sequence[str]) -> ExitCode:
-    """Run the command; say on screen what was done and where to look."""
-    args = parse(arguments)
-    configure_logging(verbose=args.verbose)
+def check_places(args: argparse.Namespace) -> None:
+    """Say what is missing before anything is started.
+
+    Raises:
+        InputError: A folder or file of the command line is not there.
+    """
+    if args.scans is None or args.model is None:
+        raise InputError("SCANS and --model are both needed; `python infer.py --help` shows examples")
     if not args.scans.exists():
         raise ScanFolderError(f"{args.scans}: no such file or folder")
     if args.cases is not None and not args.cases.is_file():
         raise InputError(f"{args.cases}: no such case table; `python -m data_pipeline template` writes one to fill")
+
+
+def main(arguments: Sequence[str]) -> ExitCode:
+    """Run the command; say on screen what was done and where to look."""
+    args = parse(arguments)
+    configure_logging(verbose=args.verbose)
     choices = {"device": args.device, "engine": args.engine, "num_workers": args.workers}
     settings = validate(InferSettings, choices | {"formats": args.formats.split(",")}, source="command line")
-    with StepProgress() as progress:
-        summary = run(args, settings, progress)
+    if args.merge:
+        summary = merge(args, settings)
+    else:
+        check_places(args)
+        with StepProgress() as progress:
+            summary = run(args, settings, progress)
     counts = ", ".join(f"{count} {status.value}" for status, count in sorted(summary.counts.items()))
     print(f"{counts or 'no study'} in {summary.wall_seconds:.1f} s ({summary.num_resumed} from an earlier run)")
     print(f"look at {args.out / 'report.html'}")

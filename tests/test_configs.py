@@ -1,0 +1,60 @@
+"""Every shipped YAML file loads through the model that reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.graph import build_preprocess
+from domain.antibodies import load_antibody_vocabulary
+from domain.config_files import config_path
+from domain.covariates import load_covariate_vocabulary
+from domain.endpoints import load_endpoint
+from domain.patterns import load_pattern_vocabulary
+from domain.settings import TrainSettings
+from domain.specs import PreprocessSpec
+from domain.strict_yaml import load_settings, load_yaml
+from models.backbones import BACKBONES
+
+ROOT = config_path("vocabularies/patterns.yaml").parents[1]
+
+
+def names(folder: str) -> list[str]:
+    return sorted(path.stem for path in (ROOT / folder).glob("*.yaml"))
+
+
+def test_no_configuration_file_is_forgotten() -> None:
+    known = {"vocabularies", "endpoints", "preprocess", "train", "quality", "phantoms"}
+    assert {path.parent.name for path in ROOT.rglob("*.yaml")} <= known
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_file_is_strict_yaml(path: Path) -> None:
+    assert isinstance(load_yaml(path), dict)
+
+
+def test_vocabularies_load() -> None:
+    assert load_antibody_vocabulary().keys
+    assert load_covariate_vocabulary().keys
+    assert load_pattern_vocabulary().patterns
+
+
+@pytest.mark.parametrize("name", names("endpoints"))
+def test_endpoints_load(name: str) -> None:
+    assert load_endpoint(name).name == name
+
+
+@pytest.mark.parametrize("name", names("preprocess"))
+def test_preprocessing_graphs_build(name: str) -> None:
+    spec = load_settings(PreprocessSpec, config_path(f"preprocess/{name}.yaml"))
+    assert spec.name == name
+    assert len(build_preprocess(spec).transforms) == len(spec.steps)
+
+
+@pytest.mark.parametrize("name", names("train"))
+def test_training_settings_name_what_exists(name: str) -> None:
+    settings = load_settings(TrainSettings, config_path(f"train/{name}.yaml"))
+    BACKBONES.check(settings.network.backbone)
+    config_path(f"preprocess/{settings.preprocess}.yaml")
+    assert [load_endpoint(endpoint).name for endpoint in settings.vocabularies.endpoints]
