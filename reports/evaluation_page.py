@@ -54,14 +54,18 @@ def metrics_csv(result: EvaluationResult) -> str:
 def render(result: EvaluationResult) -> str:
     """The page as text."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(number=number, interval=interval, name=metric_name, subgroup=subgroup_name)
+    environment.filters.update(
+        number=number, interval=interval, name=metric_name, subgroup=subgroup_name, verdict=verdict
+    )
     template = environment.from_string((files("reports") / "templates" / "evaluation.html.j2").read_text("utf-8"))
     return template.render(
         result=result,
         headline=headline(result),
         pictures=_pictures(result),
         groups=_metric_groups(result),
-        comparison=_comparison_rows(result),
+        comparison=_comparison_rows(result, "event_free", ("uno_c", "auc_at", "ibs")),
+        pattern_comparison=_comparison_rows(result, PATTERN, ("auc_macro", "accuracy", "brier")),
+        difficulty=[row for row in result.metrics if row.model == "best_single_quantity"],
         subgroups=_subgroup_rows(result),
         subgroup_metrics=SUBGROUP_METRICS,
         pattern=PATTERN,
@@ -81,6 +85,13 @@ def interval(row: Metric | Difference | None, digits: int = 3) -> str:
     if row.lo is None or row.hi is None:
         return number(row.value, digits)
     return f"{row.value:.{digits}f} ({row.lo:.{digits}f} to {row.hi:.{digits}f})"
+
+
+def verdict(row: Difference | None) -> str:
+    """CSS class of a difference: ``better`` or ``worse`` when its interval leaves out 0."""
+    if row is None or row.lo is None or row.hi is None or row.lo <= 0 <= row.hi:
+        return ""
+    return "better" if (row.lo > 0) == (row.better_when == "higher") else "worse"
 
 
 def _pictures(result: EvaluationResult) -> dict[str, str]:
@@ -120,12 +131,15 @@ def _metric_groups(result: EvaluationResult) -> list[tuple[str, list[Metric]]]:
     return groups
 
 
-def _comparison_rows(result: EvaluationResult) -> list[dict[str, Any]]:
-    found = {(row.comparator, row.metric): row for row in result.differences if row.target != PATTERN}
+def _comparison_rows(result: EvaluationResult, target: str, metrics: Sequence[str]) -> list[dict[str, Any]]:
+    """Per comparator of a target: the leading metric's row, and the differences in the order of ``metrics``."""
+    of_target = {row.model for row in result.metrics if row.target == target}
+    found = {(row.comparator, row.metric): row for row in result.differences if row.target == target}
     rows = []
     for comparator in result.comparators:
-        by_metric = {name: found.get((comparator.key, name)) for name in ("uno_c", "auc_at", "ibs")}
-        rows.append({"comparator": comparator, **by_metric})
+        if comparator.key in of_target:
+            chosen = [found.get((comparator.key, name)) for name in metrics]
+            rows.append({"comparator": comparator, "lead": chosen[0], "differences": chosen})
     return rows
 
 
