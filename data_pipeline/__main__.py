@@ -17,8 +17,8 @@ COMMANDS = {
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+def build_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser of the command that is asked for, or of all of them: each brings its own libraries."""
     parser = argparse.ArgumentParser(
         prog="python -m data_pipeline",
         description="From scan folders to volumes, synthetic patients and case tables.",
@@ -26,14 +26,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--verbose", action="store_true", help="say more on the error stream; never names a patient")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in COMMANDS.values():
-        import_module(module).add_parser(subparsers)
+    asked = [name for name in arguments if name in COMMANDS][:1] or list(COMMANDS)
+    for name in asked:
+        import_module(COMMANDS[name]).add_parser(subparsers)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
-    parsed = build_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    parsed = build_parser(given).parse_args(given)
     configure_logging(verbose=parsed.verbose)
     return run_command(lambda: parsed.run(parsed))
 

@@ -22,8 +22,10 @@ MIN_VOXELS = 10_000  # fewer say nothing about content
 FEW_VALUES = 16  # a mask or label map has fewer different values than any scan
 AIR_LIKE_HU = -500  # air and lung lie below, everything else of a body above
 TISSUE_HU = (-200, 300)  # fat, muscle, blood, with or without contrast
+BONE_HU = 600
 MIN_AIR_SHARE = 0.01
 MIN_TISSUE_SHARE = 0.02
+MAX_BONE_SHARE = 0.1  # above 600 HU; compact bone and metal are a few per cent of a body
 MAX_BELOW_AIR_SHARE = 0.6  # padding outside a round field of view is 21 % of a square
 OUTSIDE_AIR_HU = -930  # mean of a connected region of air; lungs, even emphysematous ones, are denser
 LUNG_UPPER_HU = -400
@@ -73,11 +75,11 @@ def not_hu_reason(sample: NDArray[np.int16], raw: RawVolume) -> str:
         return f"{100 * share_below:.0f} % of the values lie below air, as when the rescale was applied twice"
     share_air = float(np.mean((sample > AIR_HU) & (sample < AIR_LIKE_HU)))
     share_tissue = float(np.mean((sample > TISSUE_HU[0]) & (sample < TISSUE_HU[1])))
-    share_high = float(np.mean(sample >= TISSUE_HU[1] + 300))
+    share_high = float(np.mean(sample >= BONE_HU))
     if share_tissue < MIN_TISSUE_SHARE:
         return f"only {100 * share_tissue:.1f} % of the values lie where soft tissue does: the HU scale is shifted"
-    if share_air < MIN_AIR_SHARE and share_high > share_tissue:
-        return "most values lie where only bone does and none where lung does: the rescale is missing"
+    if share_air < MIN_AIR_SHARE and share_high > MAX_BONE_SHARE:
+        return "many values lie where only bone does and none where lung does: the rescale is missing"
     return ""
 
 

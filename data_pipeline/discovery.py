@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path, PurePath
 
 from data_pipeline.dicom_header import HeaderError, Instance, read_header
+from data_pipeline.geometry import ROUNDING_MM
 from data_pipeline.quality import QualityPolicy, load_policy
 from data_pipeline.readers.metaimage import describe_metaimage
 from data_pipeline.readers.nifti import describe_nifti
@@ -234,7 +235,7 @@ def _common_folder(files: tuple[str, ...]) -> str:
 
 
 def _table(candidate: Candidate, num_files: int) -> SeriesTable:
-    shared, stack = candidate.instances[0].shared, candidate.stack
+    shared = candidate.instances[0].shared
     spacing = shared.pixel_spacing_mm or (None, None)
     syntax = transfer_syntax(shared.transfer_syntax)
     return SeriesTable(
@@ -244,7 +245,7 @@ def _table(candidate: Candidate, num_files: int) -> SeriesTable:
         columns=shared.columns,
         row_spacing_mm=spacing[0],
         column_spacing_mm=spacing[1],
-        slice_gap_mm=round(stack.gap_mm, 4) if stack is not None and len(candidate.instances) > 1 else None,
+        slice_gap_mm=_gap(candidate),
         slice_thickness_mm=shared.slice_thickness_mm,
         kernel=shared.kernel.replace("\\", " ") or None,
         patient_position=shared.patient_position or None,
@@ -252,6 +253,15 @@ def _table(candidate: Candidate, num_files: int) -> SeriesTable:
         manufacturer=shared.manufacturer or None,
         transfer_syntax=syntax.name,
     )
+
+
+def _gap(candidate: Candidate) -> float | None:
+    """Distance between slices: the mean, or the usual one where slices are missing or uneven."""
+    stack = candidate.stack
+    if stack is None or len(candidate.instances) < 2:
+        return None
+    is_near = abs(stack.mean_gap_mm - stack.gap_mm) <= max(ROUNDING_MM, 0.1 * stack.gap_mm)
+    return round(stack.mean_gap_mm if is_near else stack.gap_mm, 4)
 
 
 def _file_records(candidate: Candidate, series: SeriesRef) -> list[FileRecord]:

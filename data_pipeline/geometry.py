@@ -51,6 +51,11 @@ class SliceStack:
         """Distance between neighbours along the normal. Shape (S - 1,)."""
         return np.diff(self.offsets_mm)
 
+    @property
+    def mean_gap_mm(self) -> float:
+        """Mean distance between neighbours along the normal; 0 for a single slice."""
+        return float(self.offsets_mm[-1] - self.offsets_mm[0]) / max(1, len(self.offsets_mm) - 1)
+
 
 def slice_normal(orientation: Sequence[float]) -> FloatArray:
     """Unit normal of a slice from its row and column direction cosines, LPS.
@@ -143,15 +148,16 @@ def judge_spacing(stack: SliceStack, relative_tolerance: float) -> SpacingVerdic
     multiples = np.rint(gaps / gap)
     is_whole = np.abs(gaps - multiples * gap) <= 2 * tolerance
     wide = (multiples >= 2) & (gaps - gap > 2 * tolerance)
-    expected = np.linspace(stack.offsets_mm[0], stack.offsets_mm[-1], len(stack.offsets_mm))
-    residual = stack.offsets_mm - expected
-    is_even = bool(np.abs(residual - residual.mean()).max() <= tolerance and np.abs(gaps - gap).max() <= 2 * tolerance)
+    places = np.arange(len(stack.offsets_mm)) - (len(stack.offsets_mm) - 1) / 2
+    centred = stack.offsets_mm - stack.offsets_mm.mean()
+    residual = centred - places * float(places @ centred) / float(places @ places)  # from the line of best fit
+    is_even = bool(np.abs(residual).max() <= tolerance and np.abs(gaps - gap).max() <= 2 * tolerance)
     is_missing = not is_even and bool(wide.any()) and bool(is_whole.all())
-    places = np.flatnonzero(wide) if is_missing else np.empty(0, dtype=int)
-    middle = stack.offsets_mm[places] + gaps[places] / 2 - stack.offsets_mm[0]
+    holes = np.flatnonzero(wide) if is_missing else np.empty(0, dtype=int)
+    middle = stack.offsets_mm[holes] + gaps[holes] / 2 - stack.offsets_mm[0]
     return SpacingVerdict(
         is_even=is_even,
-        num_missing=int((multiples[places] - 1).sum()),
+        num_missing=int((multiples[holes] - 1).sum()),
         missing_at_mm=tuple(round(float(value), 2) for value in middle),
         largest_gap_mm=float(gaps.max()),
         smallest_gap_mm=float(gaps.min()),

@@ -1,0 +1,123 @@
+"""What becomes one stack, what is split, what is a copy."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from data_pipeline import find_series, read_volume
+from domain.findings import Decision, QualityCode
+
+MakeSeries = Callable[..., list[Path]]
+
+
+def edit(paths: list[Path], change: Callable[[pydicom.Dataset, int], None]) -> None:
+    """Change each file, given its place in slice order."""
+    for index, path in enumerate(paths):
+        dataset = pydicom.dcmread(path)
+        change(dataset, index)
+        dataset.save_as(path)
+
+
+def set_value(keyword: str, value: Callable[[int], object]) -> Callable[[pydicom.Dataset, int], None]:
+    def change(dataset: pydicom.Dataset, index: int) -> None:
+        setattr(dataset, keyword, value(index))
+
+    return change
+
+
+def test_different_exposures_and_acquisition_numbers_never_split(make_series: MakeSeries) -> None:
+    paths = make_series()
+    edit(paths, set_value("Exposure", lambda index: 50 + index))
+    edit(paths, set_value("AcquisitionNumber", lambda index: index + 1))
+    series = find_series(paths[0].parent)
+    assert [item.table.num_slices for item in series] == [24]
+
+
+def test_two_passes_under_one_uid_are_told_apart_by_acquisition(make_series: MakeSeries) -> None:
+    first = make_series("a", elements={(0x0020, 0x0012): ("IS", 1)})
+    second = make_series("b", elements={(0x0020, 0x0012): ("IS", 2)}, hu=read_shifted(first))
+    for path in second:
+        shutil.copy(path, first[0].parent / f"second_{path.name}")
+    series = find_series(first[0].parent)
+    assert [item.table.num_slices for item in series] == [24, 24]
+    assert all(QualityCode.REPEATED_POSITIONS in item.codes for item in series)
+    assert sum(item.selected for item in series) == 1
+
+
+def read_shifted(paths: list[Path]) -> np.ndarray:
+    return np.clip(read_volume(paths[0].parent).voxels.transpose(2, 1, 0) + 30, -1000, 2000).astype(np.int16)
+
+
+def test_copies_under_new_uids_do_not_double_a_scan(make_series: MakeSeries) -> None:
+    paths = make_series()
+    for path in paths[:7]:
+        dataset = pydicom.dcmread(path)
+        dataset.SOPInstanceUID = pydicom.uid.generate_uid()
+        dataset.save_as(path.with_name(f"copy_{path.name}"))
+    series = find_series(paths[0].parent)
+    assert [item.table.num_slices for item in series] == [24]
+    finding = next(item for item in series[0].findings if item.code is QualityCode.DUPLICATE_SLICES)
+    assert finding.facts["num_removed"] == 7
+
+
+@pytest.mark.parametrize("uid", ["", "1.2.3"])
+def test_empty_or_equal_instance_uids_do_not_collapse_a_scan(make_series: MakeSeries, uid: str) -> None:
+    paths = make_series()
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        dataset.SOPInstanceUID = uid
+        dataset.save_as(path, enforce_file_format=False)
+    assert [item.table.num_slices for item in find_series(paths[0].parent)] == [24]
+
+
+def test_the_same_position_with_other_pixels_is_refused(make_series: MakeSeries) -> None:
+    paths = make_series()
+    dataset = pydicom.dcmread(paths[3])
+    dataset.PixelData = bytes(len(dataset.PixelData))
+    dataset.save_as(paths[3].with_name("other.dcm"))
+    series = find_series(paths[0].parent)
+    assert all(item.decision is Decision.REJECT for item in series)
+
+
+def test_without_uids_the_folder_makes_the_series(make_series: MakeSeries) -> None:
+    blank = {(0x0020, 0x000D): ("UI", ""), (0x0020, 0x000E): ("UI", "")}
+    first, second = make_series("a", elements=blank), make_series("b", elements=blank)
+    series = find_series(first[0].parent.parent)
+    assert [item.table.num_slices for item in series] == [24, 24]
+    assert len({item.study_key for item in series}) == 2
+    assert all(QualityCode.MISSING_UID in item.codes for item in series)
+    assert second
+
+
+def test_slice_thickness_is_never_taken_for_the_spacing(make_series: MakeSeries) -> None:
+    paths = make_series(spacing_mm=(5.0, 5.0, 5.0), thickness_mm=10.0)  # overlapping slices
+    assert read_volume(paths[0].parent).affine.spacing_mm[2] == pytest.approx(5.0)
+
+
+def test_sequential_hrct_is_legal_and_marked(make_series: MakeSeries) -> None:
+    paths = make_series(thickness_mm=1.0)
+    volume = read_volume(paths[0].parent)
+    assert volume.acquisition.is_sequential
+    assert QualityCode.MISSING_SLICES not in {finding.code for finding in volume.findings}
+
+
+def test_a_sequential_scan_with_a_slice_missing_is_refused(make_series: MakeSeries) -> None:
+    paths = make_series(thickness_mm=1.0)
+    paths[9].unlink()
+    series = find_series(paths[0].parent)
+    assert series[0].decision is Decision.REJECT
+    assert QualityCode.MISSING_SLICES in series[0].codes
+
+
+def test_keys_repeat_with_the_secret_and_hide_the_uid(make_series: MakeSeries) -> None:
+    folder = make_series()[0].parent
+    first, again = find_series(folder, secret=b"one")[0], find_series(folder, secret=b"one")[0]
+    other = find_series(folder, secret=b"two")[0]
+    assert first.series_key == again.series_key != other.series_key
+    assert first.identity.series_uid not in first.series_key
