@@ -20,6 +20,7 @@ IntArray = NDArray[np.int64]
 
 NUM_FOLDS = 5
 MIN_AVAILABLE_CASES = 20
+MIN_IMAGE_SHARE = 0.5  # of the separate training cases; else comparators with image are fitted out of fold
 
 
 class Need(StrEnum):
@@ -113,13 +114,19 @@ def patient_folds(patients: Sequence[str], has_event: NDArray[np.bool_], num_fol
     return fold_of_patient[index]
 
 
+def comparator_folds(cohort: Cohort, seed: int) -> IntArray:
+    """Folds the comparators are cross-fitted on: those of the predictions where they have some. Shape (N,)."""
+    if len(np.unique(cohort.folds)) > 1:
+        return cohort.folds
+    return patient_folds(cohort.patients, cohort.cause > 0, NUM_FOLDS, seed)
+
+
 def predict_baselines(
     cohort: Cohort,
     covariates: CovariateVocabulary,
     days: FloatArray,
     *,
     training: Cohort | None = None,
-    training_has_image: bool = False,
     seed: int = 0,
     skip: Sequence[str] = (),
 ) -> list[BaselinePrediction]:
@@ -130,19 +137,17 @@ def predict_baselines(
         covariates: Codes the clinical columns.
         days: Horizons, shape (H,).
         training: Cases to fit on; None fits out of fold inside ``cohort``, on its own folds where it has some.
-        training_has_image: The training cohort carries image columns.
         seed: Seed of folds and forests.
         skip: Keys of comparators not to fit.
 
     Returns:
         One prediction per comparator, in the order of ``BASELINES``; unavailable ones are all NaN with a note.
     """
-    has_event = cohort.cause > 0
-    own_folds = len(np.unique(cohort.folds)) > 1
-    folds = cohort.folds if own_folds else patient_folds(cohort.patients, has_event, NUM_FOLDS, seed)
+    folds = comparator_folds(cohort, seed)
+    has_image = training is not None and np.isfinite(inputs.image_score(training)).mean() >= MIN_IMAGE_SHARE
     predictions = []
     for baseline in (one for one in BASELINES if one.key not in skip):
-        source = training if training is not None and (training_has_image or Need.IMAGE not in baseline.needs) else None
+        source = training if has_image or Need.IMAGE not in baseline.needs else None
         predictions.append(_predict_one(baseline, cohort, source, folds, FitContext(covariates, days, seed)))
     return predictions
 

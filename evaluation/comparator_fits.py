@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.cohort import Cohort
-from evaluation.incidence import event_free_curve, risk_table
+from evaluation.incidence import cumulative_incidence, event_free_curve, risk_table
 from evaluation.intervals import FloatArray
 from evaluation.ridge_cox import NUM_INNER_FOLDS, PENALTIES, choose_penalty, fit_cox
 
@@ -63,6 +63,20 @@ def fit_strata(
 
     classes = np.array(source.antibody_classes)
     everyone = curve(np.ones(len(source), dtype=bool))
+    by_class = {name: curve(classes == name) for name in set(classes) if (classes == name).sum() >= MIN_CASES_PER_CLASS}
+    return np.array([by_class.get(name, everyone) for name in target.antibody_classes]).reshape(len(target), -1)
+
+
+def fit_strata_incidence(source: Cohort, target: Cohort, days: FloatArray, cause: int) -> FloatArray:
+    """Aalen-Johansen incidence of one cause per antibody class, small classes as everyone. (N, H)."""
+
+    def curve(rows: NDArray[np.bool_]) -> FloatArray:
+        cause_of, counts = source.cause[rows], np.ones((1, int(rows.sum())))
+        table = risk_table(source.time_days[rows], cause_of, counts)
+        return np.asarray(cumulative_incidence(table, cause_of, counts, cause).at(days)[0], dtype=np.float64)
+
+    classes = np.array(source.antibody_classes)
+    everyone = curve(np.ones(len(source), dtype=np.bool_))
     by_class = {name: curve(classes == name) for name in set(classes) if (classes == name).sum() >= MIN_CASES_PER_CLASS}
     return np.array([by_class.get(name, everyone) for name in target.antibody_classes]).reshape(len(target), -1)
 

@@ -17,6 +17,7 @@ from domain.records import Case
 from domain.settings import EvaluateSettings
 from evaluation import pattern_part, survival_part
 from evaluation.baselines import predict_baselines
+from evaluation.cause_comparison import compare_causes
 from evaluation.cautions import find_cautions
 from evaluation.cohort import KEY_COLUMN, UNKNOWN_CAUSE, Cohort, build_cohort
 from evaluation.comparison import compare
@@ -142,7 +143,6 @@ def _comparisons(
         context.covariates,
         sample.days,
         training=training,
-        training_has_image=context.training_predictions is not None,
         seed=settings.seed,
         skip=settings.skip_comparators,
     )
@@ -151,7 +151,8 @@ def _comparisons(
         metrics += rows
         differences += paired
         comparators.append(comparator)
-    return metrics, differences, comparators
+    by_cause = compare_causes(evaluated, sample, endpoint, (training, settings.seed), settings.level)
+    return metrics + by_cause[0], differences + by_cause[1], comparators
 
 
 def _training_cohort(

@@ -9,7 +9,7 @@ from domain.evaluation_result import EVERYONE, MODEL, Difference, Metric
 from evaluation.intervals import FloatArray, interval, share_above_zero
 
 HIGHER, LOWER = "higher", "lower"
-LOWER_IS_BETTER = frozenset({"brier", "ibs", "ece", "log_loss", "ici"})
+LOWER_IS_BETTER = frozenset({"brier", "brier_at", "ibs", "ece", "log_loss", "ici"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,3 +218,23 @@ def test_several_readers_give_a_ceiling(tables: Callable[..., Any], course: Endp
     assert kappa is not None
     assert kappa.value is not None
     assert 0.3 < kappa.value < 0.9
+
+
+def test_causes_are_compared_with_aalen_johansen_per_antibody_class(result: EvaluationResult) -> None:
+    rows = {(row.target, row.metric): row for row in result.differences if row.target in {"death", "progression"}}
+    assert set(rows) == {(cause, name) for cause in ("death", "progression") for name in ("brier_at", "auc_at")}
+    death = rows[("death", "brier_at")]
+    assert death.better_when == "lower"
+    assert death.value is not None
+    assert death.value < 0  # the exactly right incidence has the smaller error
+
+
+def test_training_predictions_without_image_columns_do_not_train_image_comparators(
+    tables: Callable[..., Any], course: Endpoint
+) -> None:
+    predictions, cases = tables(200)
+    bare = predictions.iloc[80:][["case_key"]]
+    found = evaluate(predictions.iloc[:80], cases, course, FEW, default_context(training_predictions=bare))
+    by_key = {comparator.key: comparator for comparator in found.comparators}
+    assert by_key["ggo_extent"].how_fitted.startswith("out of fold")
+    assert by_key["clinical"].how_fitted == "on 120 separate training cases"
