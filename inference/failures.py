@@ -48,13 +48,18 @@ def failure_of_exit(exit_code: int | None) -> Failure:
     Args:
         exit_code: As ``multiprocessing.Process.exitcode``: negative for a signal.
     """
-    if exit_code is not None and exit_code == -getattr(signal, "SIGKILL", 9):
-        message = "The system killed the process that worked on this study, most likely for lack of memory."
-        return Failure(Stage.READ, QualityCode.OUT_OF_MEMORY, message)
-    reason = f"signal {-exit_code}" if exit_code is not None and exit_code < 0 else f"exit code {exit_code}"
-    message = (
-        f"The process that worked on this study crashed ({reason}), most likely while decoding damaged pixel data."
-    )
+    return killed_for_memory() if exit_code == -getattr(signal, "SIGKILL", 9) else crashed()
+
+
+def killed_for_memory() -> Failure:
+    """The system, not this program, ended the process."""
+    message = "The system killed the process that worked on this study, most likely for lack of memory."
+    return Failure(Stage.READ, QualityCode.OUT_OF_MEMORY, message)
+
+
+def crashed() -> Failure:
+    """The process died by itself. How (the signal) stands in the private log: every engine gives the same row."""
+    message = "The process that worked on this study crashed each time, most likely while decoding damaged pixel data."
     return Failure(Stage.READ, QualityCode.DECODER_CRASHED, message)
 
 

@@ -25,6 +25,7 @@ from inference.ledger import Ledger
 from inference.local_engine import Limits, LocalEngine, NumberedStudy
 from inference.machine import choose_num_workers, num_cores, visible_gpus
 from inference.output_lock import locked_output
+from inference.ray_engine import RayEngine
 from inference.worker import MakeWorker, guarded
 
 logger = logging.getLogger(__name__)
@@ -249,6 +250,10 @@ def _execute(run: _Run, make_worker: MakeWorker, settings: InferSettings, num_wo
         _run_here(run, make_worker)
         return
     limits = Limits(settings.study_timeout_s, settings.study_memory_gib)
+    if settings.engine == "ray":
+        wants_gpu = settings.device != "cpu"
+        RayEngine(make_worker, settings.num_workers, limits, wants_gpu=wants_gpu).run(run.undone(), run.finish)
+        return
     num_threads = max(1, num_cores() // num_workers)
     gpus = visible_gpus(settings.device)
     LocalEngine(make_worker, num_workers, limits, num_threads=num_threads, gpus=gpus).run(run.undone(), run.finish)
