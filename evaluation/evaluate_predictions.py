@@ -160,9 +160,10 @@ def _training_cohort(
 ) -> Cohort | None:
     """Cases the comparators are fitted on, apart from the evaluated patients; None for out-of-fold fitting."""
     evaluated, patients = {case.case_id for case in cohort.cases}, set(cohort.patients)
-    given = context.training_cases if context.training_cases is not None else tuple(cases)
-    separate = [case for case in given if case.case_id not in evaluated and case.patient_id not in patients]
-    separate = [case for case in separate if case.outcome is not None]
+    given = context.training_cases
+    if given is None:
+        given = tuple(case for case in cases if case.case_id not in evaluated)
+    separate = [case for case in given if case.patient_id not in patients and case.outcome is not None]
     if not separate:
         return None
     table = context.training_predictions

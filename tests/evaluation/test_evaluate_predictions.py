@@ -238,3 +238,14 @@ def test_training_predictions_without_image_columns_do_not_train_image_comparato
     by_key = {comparator.key: comparator for comparator in found.comparators}
     assert by_key["ggo_extent"].how_fitted.startswith("out of fold")
     assert by_key["clinical"].how_fitted == "on 120 separate training cases"
+
+
+def test_a_training_table_shares_no_patient_but_may_repeat_case_names(
+    tables: Callable[..., Any], course: Endpoint
+) -> None:
+    predictions, cases = tables(80)
+    _, others = tables(150, seed=5)
+    others = tuple(replace(case, patient_id=f"other{case.patient_id}") for case in others)
+    leaking = (*others, *cases[:20])
+    found = evaluate(predictions, cases, course, FEW, default_context(training_cases=leaking))
+    assert {row.how_fitted for row in found.comparators if row.key == "clinical"} == {"on 150 separate training cases"}
