@@ -72,7 +72,7 @@ def fit_state(
         posterior=fit_antibody_posterior(cohort, space),
         mean_static=static.mean(axis=0),
         mean_temporal=temporal.mean(axis=0),
-        recalibration_intercept=np.zeros(num_causes),
+        recalibration_shift=np.zeros((num_causes, grid.num_intervals)),
         recalibration_slope=np.ones(num_causes),
         summary=_summary(cohort, space, targets, strengths, losses, notes),
     )
@@ -114,7 +114,9 @@ def _choose_strengths(
     Without any cause to search on, or with too few patients, the strongest ridge and no gates are taken.
     """
     causes = tuple(index + 1 for index in plan.indices(CauseMethod.REGRESSION))
-    strongest = Strengths(settings.main_penalty * max(settings.main_penalty_factors), None)
+    strongest = Strengths(
+        settings.main_penalty * max(settings.main_penalty_factors), None, settings.time_effect_penalty
+    )
     if not causes or int(patients.max()) + 1 < MIN_GROUPS_FOR_SEARCH:
         return (strongest,) * len(plan.methods), {}
     part, groups = _search_part(rows, patients, settings)

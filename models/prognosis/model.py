@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from models.prognosis.cohort_fit import fit_state
 from models.prognosis.guards import check_inputs
 from models.prognosis.hazards import Hazards
 from models.prognosis.plain_json import decode, encode
+from models.prognosis.recalibration import CauseRecalibration, Method, recalibrate
 from models.prognosis.state import Design, ModelState
 
 FloatArray = NDArray[np.float64]
@@ -149,6 +150,27 @@ class PrognosticModel:
     def notes_for_use(self, data: PrognosticData) -> tuple[str, ...]:
         """Warnings about a whole cohort to be predicted, a shifted testing rate for instance."""
         return explanation.notes_for_use(self.state, data)
+
+    def recalibrated(self, data: PrognosticData, method: Method = "intercept") -> PrognosticModel:
+        """The same head with its level adjusted to a new site or era; ``recalibration_report`` has before and after.
+
+        Args:
+            data: Patients of the new site, with outcomes.
+            method: ``intercept``, ``slope`` or ``baseline``.
+
+        Raises:
+            PrognosisDataError: Guards refuse the cohort, or it has too few events.
+        """
+        state, _ = recalibrate(self.state, data, self.endpoint, method)
+        summary = self.state.summary
+        note = f"recalibrated ({method}) on {len(data)} patients; bands do not include the recalibration's own error"
+        return replace(self, state=replace(state, summary=replace(summary, notes=(*summary.notes, note))))
+
+    def recalibration_report(
+        self, data: PrognosticData, method: Method = "intercept"
+    ) -> tuple[CauseRecalibration, ...]:
+        """Observed and expected events before and after ``recalibrated``, per cause."""
+        return recalibrate(self.state, data, self.endpoint, method)[1]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, nothing lost."""

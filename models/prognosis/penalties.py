@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,12 +26,17 @@ class Strengths:
     Attributes:
         main: Ridge on clinical and image columns.
         gate: Ridge on gates; None for no gates.
+        time: Ridge on antibody x log-time; None for proportional hazards.
         centre: 1 / variance of the centre effects; None for the setting's value.
     """
 
     main: float
     gate: float | None
+    time: float | None
     centre: float | None = None
+
+    def __str__(self) -> str:
+        return f"main {self.main:g}, gates {self.gate or 'none'}, log-time {self.time or 'none'}"
 
 
 def build_penalty(
@@ -63,7 +69,9 @@ def build_penalty(
     }
     diagonal = [by_family[column.family] for column in columns]
     centre = settings.centre_penalty if strengths.centre is None else strengths.centre
-    diagonal += [centre] * num_centres + [settings.time_effect_penalty] * num_temporal
+    diagonal += [centre] * num_centres + [
+        NO_EFFECT_PENALTY if strengths.time is None else strengths.time
+    ] * num_temporal
     size = num_intervals + len(diagonal)
     matrix = np.zeros((size, size))
     matrix[:num_intervals, :num_intervals] = smooth
@@ -134,14 +142,27 @@ class PenaltySearch:
         return CauseLikelihood(test, test.cause == cause).value(fit.parameters)
 
     def best(self, cause: int) -> tuple[Strengths, dict[str, float]]:
-        """For one cause: main penalty without gates first, then gates at that penalty; and the losses tried."""
-        mains = [self.settings.main_penalty * factor for factor in self.settings.main_penalty_factors]
-        losses = {strengths: self.loss(strengths, cause) for strengths in (Strengths(main, None) for main in mains)}
-        chosen = min(losses, key=lambda strengths: losses[strengths])
-        if any(column.family is Family.GATE for column in self.columns):
-            with_gates = [Strengths(chosen.main, gate) for gate in self.settings.gate_penalties]
-            gated = {strengths: self.loss(strengths, cause) for strengths in with_gates}
-            candidates = gated | ({chosen: losses[chosen]} if self.settings.try_no_gates or not gated else {})
-            chosen = min(candidates, key=lambda strengths: candidates[strengths])
-            losses |= gated
-        return chosen, {f"main {s.main:g}, gates {s.gate or 'none'}": round(loss, 3) for s, loss in losses.items()}
+        """For one cause: main penalty, then gates or none, then log-time effects or none; and all losses tried."""
+        time = self.settings.time_effect_penalty if self.rows.sizes[2] else None
+        losses: dict[Strengths, float] = {}
+        chosen = Strengths(self.settings.main_penalty, None, time)
+        for candidates, current_may_win in self._stages():
+            tried = {strengths: self.loss(strengths, cause) for strengths in candidates(chosen)}
+            losses |= tried
+            field = tried | {chosen: losses[chosen]} if current_may_win else tried
+            chosen = min(field, key=lambda strengths, field=field: field[strengths])  # type: ignore[misc]
+        return chosen, {str(strengths): round(loss, 3) for strengths, loss in losses.items()}
+
+    def _stages(self) -> list[tuple[Callable[[Strengths], list[Strengths]], bool]]:
+        """Candidates around the choice so far, and whether that choice competes with them."""
+        settings = self.settings
+        mains = [settings.main_penalty * factor for factor in settings.main_penalty_factors]
+        stages: list[tuple[Callable[[Strengths], list[Strengths]], bool]] = [
+            (lambda chosen: [replace(chosen, main=main) for main in mains], False)
+        ]
+        if settings.gate_penalties and any(column.family is Family.GATE for column in self.columns):
+            gates = settings.gate_penalties
+            stages.append((lambda chosen: [replace(chosen, gate=gate) for gate in gates], settings.try_no_gates))
+        if self.rows.sizes[2]:
+            stages.append((lambda chosen: [replace(chosen, time=None)], True))
+        return stages

@@ -73,7 +73,7 @@ class ModelState:
         posterior: Antibody class given the rest; None where no antibody was seen positive.
         mean_static: Training mean of the static columns, shape (P,).
         mean_temporal: Training mean of the log-time columns, shape (Q,).
-        recalibration_intercept: Added to every log hazard, per cause, shape (K,).
+        recalibration_shift: Added to every log hazard, per cause and interval, shape (K, J).
         recalibration_slope: Multiplies the covariate part of the log hazard, per cause, shape (K,).
         summary: Facts of the training cohort.
     """
@@ -86,7 +86,7 @@ class ModelState:
     posterior: AntibodyPosterior | None
     mean_static: FloatArray
     mean_temporal: FloatArray
-    recalibration_intercept: FloatArray
+    recalibration_shift: FloatArray
     recalibration_slope: FloatArray
     summary: TrainingSummary
 
@@ -108,9 +108,12 @@ class ModelState:
 
     def log_hazard(self, design: Design, hazards: Hazards) -> FloatArray:
         """Log hazard per day; of a patient of whom nothing is known, that of the cohort. Shape (N, K, J)."""
-        slope, intercept = self.recalibration_slope, self.recalibration_intercept
-        centred = hazards.log_hazard(design.static, design.temporal, self.grid.log_time)
-        average = hazards.log_hazard(self.mean_static[None], self.mean_temporal[None], self.grid.log_time)
-        log_hazard = average + slope[:, None] * (centred - average)
+        average = self.average_log_hazard(hazards)
+        log_hazard = hazards.log_hazard(design.static, design.temporal, self.grid.log_time)
+        log_hazard = average + self.recalibration_slope[:, None] * (log_hazard - average)
         log_hazard[design.is_empty] = hazards.marginal
-        return np.asarray(log_hazard + intercept[:, None])
+        return np.asarray(log_hazard + self.recalibration_shift)
+
+    def average_log_hazard(self, hazards: Hazards) -> FloatArray:
+        """Log hazard of the training mean, before any recalibration. Shape (K, J)."""
+        return np.asarray(hazards.log_hazard(self.mean_static[None], self.mean_temporal[None], self.grid.log_time)[0])
