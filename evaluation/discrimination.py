@@ -120,9 +120,9 @@ def cohen_kappa(confusion: FloatArray) -> FloatArray:
 
 
 def majority_share(labels: FloatArray, counts: FloatArray) -> FloatArray:
-    """Accuracy of always naming the most frequent pattern: what chance reaches. (R,)."""
+    """Accuracy of always naming the pattern most frequent in the sample (row 0): what chance reaches. (R,)."""
     totals = counts @ labels
-    return safe_divide(totals.max(axis=1), totals.sum(axis=1))
+    return safe_divide(totals[:, int(totals[0].argmax())], totals.sum(axis=1))
 
 
 def reader_agreement(votes: Sequence[Sequence[int]], num_patterns: int) -> tuple[float, float, int]:

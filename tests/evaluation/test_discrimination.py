@@ -119,3 +119,10 @@ def test_readers_who_agree_no_more_than_chance_have_kappa_near_zero() -> None:
     same = [[vote, vote] for vote in (0, 1, 2, 3)]
     assert discrimination.reader_agreement(same, 4)[:2] == (1.0, 1.0)
     assert np.isnan(discrimination.reader_agreement([[1], [2]], 4)[1])
+
+
+def test_chance_names_one_pattern_in_every_resample() -> None:
+    labels = np.eye(4)[np.repeat([0, 1, 2, 3], [26, 25, 25, 24])]
+    shares = discrimination.majority_share(labels, bootstrap_counts([str(i) for i in range(100)], 2000, 0))
+    assert shares[0] == 0.26
+    assert shares.mean() == pytest.approx(0.26, abs=0.005)  # the largest share of each resample would be near 0.30
