@@ -18,6 +18,7 @@ from inference.runner import RunOptions, Study, select_shard
 SECONDS_PER_STUDY = 1.0
 SECONDS_PER_SLICE = 0.02
 START_SECONDS = 5.0  # a process loads its libraries and its model
+WHOLE = RunOptions()
 WRITE_BYTES_PER_STUDY = 900_000  # result and pictures
 
 
@@ -61,7 +62,7 @@ def estimate_run(
     out_dir: Path,
     settings: InferSettings,
     digests: dict[str, str],
-    options: RunOptions = RunOptions(),
+    options: RunOptions = WHOLE,
 ) -> RunEstimate:
     """What ``run_studies`` would do with the same arguments.
 

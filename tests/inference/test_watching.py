@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import runner_workers
+from runner_workers import make_task, task_of
+
+from domain.records import CaseStatus
+from domain.settings import InferSettings
+from inference.runner import RunOptions, RunSummary, run_studies
+from inference.watching import GrowthWatch, WatchTimes, follow
+
+
+class Clock:
+    """Time that passes when told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_study_is_complete_once_it_has_been_quiet_for_long_enough(tmp_path: Path) -> None:
+    clock = Clock()
+    watch = GrowthWatch(10.0, clock)
+    task = make_task(tmp_path, "a")
+    assert watch.complete([task]) == []
+    clock.now = 9.0
+    assert watch.complete([task]) == []
+    assert watch.num_growing == 1
+    clock.now = 10.0
+    assert watch.complete([task]) == [task]
+
+
+def test_a_study_that_grows_starts_waiting_anew(tmp_path: Path) -> None:
+    clock = Clock()
+    watch = GrowthWatch(10.0, clock)
+    task, other = make_task(tmp_path, "a"), make_task(tmp_path, "b")
+    watch.complete([task, other])
+    clock.now = 9.0
+    make_task(tmp_path, "a", "ok and one more slice")
+    watch.complete([task, other])
+    clock.now = 11.0
+    assert watch.complete([task, other]) == [other]
+    clock.now = 19.0
+    assert watch.complete([task, other]) == [task, other]
+
+
+def test_following_a_folder_runs_what_arrives_once_each(tmp_path: Path) -> None:
+    incoming, journal, rounds = tmp_path / "in", tmp_path / "journal", []
+    incoming.mkdir()
+    summaries: list[RunSummary] = []
+
+    def run_round(watch: GrowthWatch) -> None:
+        tasks = watch.complete(task_of(path) for path in sorted(incoming.glob("*.txt")))
+        worker, settings = runner_workers.CountingWorker(journal), InferSettings(device="cpu")
+        options = RunOptions(in_process=True)
+        summaries.append(run_studies(tasks, worker, tmp_path / "out", settings, {}, options=options))
+
+    def sleep(seconds: float) -> None:
+        rounds.append(seconds)
+        if len(rounds) in {1, 3}:
+            make_task(incoming, f"case{len(rounds)}")
+
+    follow(incoming, run_round, WatchTimes(1.0, 0.0), should_stop=lambda: len(rounds) >= 6, sleep=sleep)
+    assert journal.read_text().split() == ["case1", "case3"]
+    assert summaries[-1].counts == {CaseStatus.PREDICTED: 2}
+    assert len(summaries) == 3  # nothing is looked for while nothing changes
