@@ -1,4 +1,4 @@
-"""Follow a folder that scans arrive in: a study is run when it has stopped growing. Finding studies is done elsewhere."""
+"""Follow a folder that scans arrive in: a study is run when it has stopped growing. It does not know what a scan is."""
 
 from __future__ import annotations
 
