@@ -11,6 +11,10 @@ from data_pipeline.lungs.coarse_grid import BoolArray, CoarseGrid
 AIRWAY_HU = -880.0  # block means of a 15-20 mm tube of air
 TRACHEA_AREA_MM2 = (25.0, 700.0)  # adult trachea 150-350 mm2; wide margins for blur and for the carina
 MAX_GROWTH = 1.8  # a section that grows faster than this from slice to slice has leaked into lung
+BRONCHUS_HU = -925.0  # darker than lung without emphysema, whatever the blur
+BRONCHI_BELOW_MM = 45.0  # main bronchi lie within this length below the carina
+BRONCHI_BESIDE_MM = 50.0  # and within this distance of the midline
+MAX_BRONCHI_ML = 45.0  # both main bronchi hold 15-30 ml; more is lung
 MIN_TRACHEA_LENGTH_MM = 15.0
 MAX_MIDLINE_OFFSET_MM = 45.0
 
@@ -38,10 +42,27 @@ def trachea(grid: CoarseGrid, aerated: BoolArray, middle_i: float) -> BoolArray:
             continue
         found[:, :, k] = section
         previous = section
-    if np.count_nonzero(found.any(axis=(0, 1))) * grid.spacing_mm[2] < MIN_TRACHEA_LENGTH_MM:
+    slices = np.nonzero(found.any(axis=(0, 1)))[0]
+    if slices.size * grid.spacing_mm[2] < MIN_TRACHEA_LENGTH_MM:
         return np.zeros_like(aerated)
+    found |= _main_bronchi(grid, aerated, found, int(slices[0]), middle_i)
     thick: BoolArray = ndimage.binary_dilation(found, structure=np.ones((3, 3, 1), dtype=bool))
     return thick
+
+
+def _main_bronchi(grid: CoarseGrid, aerated: BoolArray, windpipe: BoolArray, lowest: int, middle_i: float) -> BoolArray:
+    """Air that hangs on the lower end of the trachea, near the midline; empty when it turns out to be lung."""
+    reach = np.zeros_like(aerated)
+    first = max(0, lowest - round(BRONCHI_BELOW_MM / grid.spacing_mm[2]))
+    reach[:, :, first : lowest + 3] = True
+    offset_mm = np.abs(np.arange(aerated.shape[0]) - middle_i) * grid.spacing_mm[0]
+    reach &= (offset_mm < BRONCHI_BESIDE_MM)[:, None, None]
+    lumen = aerated & (grid.hu < BRONCHUS_HU) & reach
+    seed = ndimage.binary_dilation(windpipe, structure=np.ones((3, 3, 3), dtype=bool)) & lumen
+    bronchi: BoolArray = ndimage.binary_propagation(seed, mask=lumen)
+    if np.count_nonzero(bronchi) * grid.voxel_ml > MAX_BRONCHI_ML:
+        return np.zeros_like(aerated)
+    return bronchi
 
 
 def _next_section(

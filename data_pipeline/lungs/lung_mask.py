@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.lungs.airways import trachea
-from data_pipeline.lungs.candidates import aerated_parts, outside_body
+from data_pipeline.lungs.candidates import aerated_parts, outside_body, without_gas
 from data_pipeline.lungs.coarse_grid import BoolArray, CoarseGrid, Spacing, coarse_grid
-from data_pipeline.lungs.dense_lung import close_holes, fill_to_pleura
+from data_pipeline.lungs.holes import close_holes
+from data_pipeline.lungs.pleural_fill import fill_to_pleura
 from data_pipeline.lungs.quality import MaskFacts, judge, measure
 from data_pipeline.lungs.refine import refine
 from data_pipeline.lungs.sides import body_middle, split_sides
@@ -50,9 +51,9 @@ def find_lungs(voxels: NDArray[np.int16], spacing_mm: Spacing) -> LungMask:
         StudyError: ``mask_failed``: nothing in the volume looks like lung.
     """
     grid = coarse_grid(voxels, spacing_mm)
-    lung, middle = _aerated_lung(grid)
-    sides = close_holes(split_sides(lung, middle), grid)
-    sides = fill_to_pleura(sides, grid)
+    lung, blocked, middle = _aerated_lung(grid)
+    sides = close_holes(split_sides(lung, middle), grid, blocked)
+    sides = fill_to_pleura(sides, grid, middle, blocked)
     labels = refine(voxels, sides, grid)
     facts = measure(labels, spacing_mm)
     if facts.right_ml + facts.left_ml < MIN_FOUND_ML:
@@ -60,8 +61,8 @@ def find_lungs(voxels: NDArray[np.int16], spacing_mm: Spacing) -> LungMask:
     return LungMask(labels, facts, tuple(judge(facts)))
 
 
-def _aerated_lung(grid: CoarseGrid) -> tuple[BoolArray, float]:
-    """Aerated lung without trachea, and the midline of the body along i.
+def _aerated_lung(grid: CoarseGrid) -> tuple[BoolArray, BoolArray, float]:
+    """Aerated lung without trachea, what is never lung, and the midline of the body along i.
 
     A thin chest wall does not survive the opening that removes the table; then a weaker opening is tried.
     """
@@ -70,10 +71,11 @@ def _aerated_lung(grid: CoarseGrid) -> tuple[BoolArray, float]:
         outside = outside_body(grid, opening_steps)
         aerated = aerated_parts(grid, outside)
         middle = body_middle(grid, outside)
-        lung: BoolArray = aerated & ~trachea(grid, aerated, middle)
+        windpipe = trachea(grid, aerated, middle)
+        lung = without_gas(aerated & ~windpipe, grid)
         found_ml = np.count_nonzero(lung) * grid.voxel_ml
         if found_ml >= MIN_FOUND_ML:
-            return lung, middle
+            return lung, outside | windpipe | (aerated & ~lung), middle
     raise _no_lungs(found_ml)
 
 
