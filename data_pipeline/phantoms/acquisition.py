@@ -1,92 +1,114 @@
-"""The scanner: kernel, dose and what the vendor writes in the header, drawn without looking at the label."""
+"""The scanner: what is drawn for one scan, without looking at the label. How it acts on pixels is in ``physics``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from functools import lru_cache
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
+from pydantic import Field
 
-from data_pipeline.phantoms.grid import Field, Grid
+from domain.config_files import resolve_config
+from domain.specs import Settings
+from domain.strict_yaml import load_settings
 
 SizeName = Literal["tiny", "small", "full"]
-LOWEST_HU = -1024
+ProtocolName = Literal["hrct", "varied"]
+SIZE_NAMES: tuple[SizeName, ...] = ("tiny", "small", "full")
+PROTOCOL_NAMES: tuple[ProtocolName, ...] = ("hrct", "varied")
+THICK_MM, SEQUENTIAL_GAP_MM = 5.0, 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
-    """Size of a phantom scan.
+class Size(Settings):
+    """Size of a scan: matrix, range of the slice step in mm, branches per vessel tree and lung, factor on noise."""
 
-    Attributes:
-        matrix: Rows and columns.
-        slice_gap_mm: Range of the slice spacing.
-        num_tips: End branches per vessel tree and lung.
-    """
-
+    name: SizeName
     matrix: int
-    slice_gap_mm: tuple[float, float]
+    step_mm: tuple[float, float]
     num_tips: int
+    noise_factor: float
 
 
-SIZES: dict[str, Size] = {
-    "tiny": Size(96, (3.7, 4.3), 110),
-    "small": Size(224, (1.5, 2.5), 350),
-    "full": Size(512, (0.7, 1.0), 1000),
-}
-
-
-class Vendor(NamedTuple):
-    """How a vendor writes headers. Names of kernels as in public conformance statements (unverified)."""
+class Vendor(Settings):
+    """How a vendor writes headers."""
 
     name: str
     models: tuple[str, ...]
-    sharp_kernels: tuple[str, ...]
-    soft_kernels: tuple[str, ...]
+    sharp: tuple[str, ...]
+    soft: tuple[str, ...]
     is_signed: bool
     bits_stored: int
     intercept: int
+    image_type: tuple[str, ...]
+    description: str
 
 
-VENDORS: tuple[Vendor, ...] = (
-    Vendor(
-        "SIEMENS",
-        ("SOMATOM Definition AS+", "SOMATOM Force"),
-        ("B70f", "B60f", "Bl64f"),
-        ("B30f", "B31f"),
-        is_signed=False,
-        bits_stored=12,
-        intercept=-1024,
-    ),
-    Vendor(
-        "GE MEDICAL SYSTEMS",
-        ("Revolution CT", "LightSpeed VCT"),
-        ("LUNG", "BONE"),
-        ("STANDARD", "SOFT"),
-        is_signed=True,
-        bits_stored=16,
-        intercept=0,
-    ),
-    Vendor(
-        "Philips",
-        ("iCT 256", "Ingenuity CT"),
-        ("L", "YC"),
-        ("B", "C"),
-        is_signed=False,
-        bits_stored=12,
-        intercept=-1000,
-    ),
-    Vendor(
-        "TOSHIBA",
-        ("Aquilion ONE", "Aquilion PRIME"),
-        ("FC52", "FC86"),
-        ("FC08", "FC18"),
-        is_signed=True,
-        bits_stored=16,
-        intercept=0,
-    ),
-)
+class Kernel(Settings):
+    """Response of a reconstruction kernel.
+
+    Attributes:
+        blur_mm: Standard deviation of the point spread.
+        edge_mm: Scale of the edge enhancement; 0 for none.
+        edge_gain: Its strength.
+        noise_mm: Correlation length of the noise.
+        noise_factor: Factor on the noise.
+    """
+
+    blur_mm: float
+    edge_mm: float
+    edge_gain: float
+    noise_mm: float
+    noise_factor: float
+
+
+class Kernels(Settings):
+    """Sharp and soft."""
+
+    sharp: Kernel
+    soft: Kernel
+
+
+class Protocol(Settings):
+    """How often a scan departs from the guideline; all shares between 0 and 1."""
+
+    name: ProtocolName
+    sharp_share: float
+    thick_share: float
+    sequential_share: float
+    overlap_share: float
+    contrast_share: float
+    prone_share: float
+    expiratory_share: float
+    crop_share: float
+    metal_share: float
+    motion_mm: float
+    source: str
+
+
+class AcquisitionSettings(Settings):
+    """Everything in ``configs/phantoms/acquisition.yaml``."""
+
+    format_version: Literal[1] = 1
+    sizes: tuple[Size, ...]
+    vendors: tuple[Vendor, ...] = Field(min_length=1)
+    kernels: Kernels
+    noise_hu: tuple[float, float]
+    protocols: tuple[Protocol, ...]
+
+    def size(self, name: SizeName) -> Size:
+        """The size of a name."""
+        return next(size for size in self.sizes if size.name == name)
+
+    def protocol(self, name: ProtocolName) -> Protocol:
+        """The protocol of a name."""
+        return next(protocol for protocol in self.protocols if protocol.name == name)
+
+
+@lru_cache(maxsize=4)
+def load_acquisition_settings(name_or_path: str = "acquisition") -> AcquisitionSettings:
+    """The shipped scanners, or a file of one's own."""
+    return load_settings(AcquisitionSettings, resolve_config(name_or_path, "phantoms"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +117,12 @@ class AcquisitionPlan:
 
     Attributes:
         matrix: Rows and columns.
-        field_of_view_mm: Reconstruction diameter.
-        slice_gap_mm: Distance of slices.
-        thickness_mm: Slice thickness.
+        field_of_view_mm: Reconstruction diameter; under the body's width it crops the body.
+        step_mm: Distance at which the object is sampled along z.
+        stride: Sampled slices between two written ones.
+        window: Sampled slices averaged into one written one.
         noise_hu: Standard deviation in soft tissue.
-        blur_mm: Standard deviation of the in-plane point spread.
-        is_sharp: Sharp kernel, with edge enhancement.
+        is_sharp: Which kernel.
         vendor: Whose header.
         model: Model name.
         kernel: Kernel name.
@@ -108,86 +130,116 @@ class AcquisitionPlan:
         blood_hu: HU of blood; 0 for the default, raised by contrast.
         num_tips: Vessel detail.
         table_offset_mm: z of the scanner at the phantom's z = 0.
+        is_prone: Lying face down.
+        is_expiratory: Scanned in expiration.
+        is_sequential: Thin slices with gaps.
+        has_metal: A metal object, with streaks.
+        motion_mm: How far heart and diaphragm move during the scan.
     """
 
     matrix: int
     field_of_view_mm: float
-    slice_gap_mm: float
-    thickness_mm: float
+    step_mm: float
+    stride: int
+    window: int
     noise_hu: float
-    blur_mm: float
     is_sharp: bool
-    vendor: Vendor
+    vendor: str
     model: str
     kernel: str
     kvp: int
     blood_hu: float
     num_tips: int
     table_offset_mm: float
+    is_prone: bool
+    is_expiratory: bool
+    is_sequential: bool
+    has_metal: bool
+    motion_mm: float
+
+    @property
+    def slice_gap_mm(self) -> float:
+        """Distance of the written slices."""
+        return round(self.step_mm * self.stride, 4)
+
+    @property
+    def thickness_mm(self) -> float:
+        """Thickness of the written slices."""
+        return round(self.step_mm * self.window, 4)
+
+
+def _slices(rng: np.random.Generator, protocol: Protocol, step_mm: float) -> tuple[int, int, bool]:
+    """Stride, window, and whether the scan is sequential."""
+    draw = rng.random()
+    if draw < protocol.sequential_share and step_mm < 2:
+        return int(np.ceil(SEQUENTIAL_GAP_MM / step_mm)), 1, True
+    if draw < protocol.sequential_share + protocol.thick_share:
+        count = max(int(np.ceil(THICK_MM / step_mm)), 2)
+        return count, count, False
+    return (1, 2, False) if draw > 1 - protocol.overlap_share and step_mm < 2 else (1, 1, False)
 
 
 def draw_acquisition(
-    rng: np.random.Generator, size: SizeName, body_width_mm: float, *, noise_scale: float = 1.0
+    rng: np.random.Generator,
+    size: SizeName,
+    body_width_mm: float,
+    *,
+    protocol: ProtocolName = "hrct",
+    noise_scale: float = 1.0,
+    vendor_index: int | None = None,
 ) -> AcquisitionPlan:
-    """Draw an acquisition. Nothing of the disease enters.
+    """Draw an acquisition. Nothing of the disease enters, unless a shortcut is planted by ``vendor_index``.
 
     Args:
         rng: Generator of the patient's acquisition.
         size: Size of the scan.
         body_width_mm: The field of view follows the body.
+        protocol: Which departures from the guideline happen.
         noise_scale: Factor on the noise.
+        vendor_index: Forces a vendor and its sharp (even index) or soft (odd index) kernel.
     """
-    frame = SIZES[size]
-    vendor = VENDORS[int(rng.integers(len(VENDORS)))]
-    is_sharp = bool(rng.random() < 0.75)
-    kernels = vendor.sharp_kernels if is_sharp else vendor.soft_kernels
-    gap = float(np.round(rng.uniform(*frame.slice_gap_mm), 2))
-    view = float(np.round(np.clip(body_width_mm * rng.uniform(1.0, 1.12), 280, 480), 1))
-    noise = float(np.round(rng.uniform(14, 34) * (1.35 if is_sharp else 0.7) * noise_scale, 2))
+    settings = load_acquisition_settings()
+    frame, habits = settings.size(size), settings.protocol(protocol)
+    vendor = settings.vendors[int(rng.integers(len(settings.vendors)))]
+    is_sharp = bool(rng.random() < habits.sharp_share)
+    if vendor_index is not None:
+        vendor, is_sharp = settings.vendors[vendor_index % len(settings.vendors)], vendor_index % 2 == 0
+    kernel = settings.kernels.sharp if is_sharp else settings.kernels.soft
+    names = vendor.sharp if is_sharp else vendor.soft
+    step = float(np.round(rng.uniform(*frame.step_mm), 2))
+    stride, window, is_sequential = _slices(rng, habits, step)
+    shares = rng.random(5)
+    crop = 0.86 if shares[0] < habits.crop_share else rng.uniform(1.0, 1.12)
+    noise = rng.uniform(*settings.noise_hu) * kernel.noise_factor * frame.noise_factor * noise_scale
     return AcquisitionPlan(
         matrix=frame.matrix,
-        field_of_view_mm=view,
-        slice_gap_mm=gap,
-        thickness_mm=gap,
-        noise_hu=noise,
-        blur_mm=0.35 if is_sharp else 0.75,
+        field_of_view_mm=float(np.round(np.clip(body_width_mm * crop, 250, 500), 1)),
+        step_mm=step,
+        stride=stride,
+        window=window,
+        noise_hu=float(np.round(noise / np.sqrt(window), 2)),
         is_sharp=is_sharp,
-        vendor=vendor,
+        vendor=vendor.name,
         model=vendor.models[int(rng.integers(len(vendor.models)))],
-        kernel=kernels[int(rng.integers(len(kernels)))],
+        kernel=names[int(rng.integers(len(names)))],
         kvp=int(rng.choice([100, 120, 120, 120])),
-        blood_hu=0.0,
+        blood_hu=float(np.round(rng.uniform(130, 320), 1)) if shares[1] < habits.contrast_share else 0.0,
         num_tips=frame.num_tips,
         table_offset_mm=float(np.round(rng.uniform(-900, 200), 1)),
+        is_prone=bool(shares[2] < habits.prone_share),
+        is_expiratory=bool(shares[3] < habits.expiratory_share),
+        is_sequential=is_sequential,
+        has_metal=bool(shares[4] < habits.metal_share),
+        motion_mm=float(np.round(rng.uniform(0, habits.motion_mm), 2)),
     )
 
 
-def acquire(hu: Field, grid: Grid, plan: AcquisitionPlan, rng: np.random.Generator) -> NDArray[np.int16]:
-    """Blur, add noise and round, slice by slice.
-
-    Args:
-        hu: Object HU, shape (Z, Y, X).
-        grid: Its voxels.
-        plan: The acquisition.
-        rng: Generator of the noise.
-    """
-    out = np.empty(hu.shape, np.int16)
-    pixel = grid.spacing_mm[1]
-    for index in range(hu.shape[0]):
-        plane = hu[index]
-        if plan.blur_mm / pixel > 0.3:
-            plane = ndimage.gaussian_filter(plane, plan.blur_mm / pixel, truncate=3.0)
-        if plan.is_sharp and pixel < 2:
-            plane = plane + np.float32(0.4) * (plane - ndimage.gaussian_filter(plane, 1.0 / pixel, truncate=3.0))
-        plane = plane + _noise(plane.shape, plan, rng)
-        out[index] = np.clip(np.rint(plane), LOWEST_HU, 3071)
-    return out
+def vendor_of(plan: AcquisitionPlan) -> Vendor:
+    """The vendor of a plan."""
+    return next(vendor for vendor in load_acquisition_settings().vendors if vendor.name == plan.vendor)
 
 
-def _noise(shape: tuple[int, ...], plan: AcquisitionPlan, rng: np.random.Generator) -> Field:
-    """Correlated noise of a slice."""
-    white = rng.standard_normal(shape, dtype=np.float32)
-    if plan.is_sharp:
-        return white * np.float32(plan.noise_hu)
-    smooth = ndimage.uniform_filter(white, 3, mode="wrap")
-    return np.asarray(smooth * np.float32(3.0 * plan.noise_hu))
+def kernel_of(plan: AcquisitionPlan) -> Kernel:
+    """The kernel response of a plan."""
+    kernels = load_acquisition_settings().kernels
+    return kernels.sharp if plan.is_sharp else kernels.soft

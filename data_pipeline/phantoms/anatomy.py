@@ -36,7 +36,8 @@ class Anatomy:
         organ_hu: HU of the nearest organ.
         bones: Bones.
         bone_hu: HU of the nearest bone.
-        table: Top of the scanner table and its padding.
+        table: Shells of the scanner table.
+        fissures: Distance to the nearest interlobar fissure, without sign.
         base_height: Height above the lung base as a share of lung height, 0 base to 1 apex.
         carina: (z, y, x) of the tracheal bifurcation, mm.
         hila: (z, y, x) of the right and the left hilum, mm.
@@ -53,6 +54,7 @@ class Anatomy:
     bones: Field
     bone_hu: Field
     table: Field
+    fissures: Field
     base_height: Field
     carina: tuple[float, float, float]
     hila: tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -81,11 +83,11 @@ class _Frame:
 def _frame(habitus: Habitus, grid: Grid) -> _Frame:
     z, y, x = grid.coordinates()
     height = z / np.float32(habitus.lung_height)
-    above = np.clip((height - 0.30) / 0.72, 0, 1)
+    above = np.clip((height - 0.36) / 0.67, 0, 1)
     taper = _stable(np.sqrt(np.maximum(1 - above**2.6, 0.0)))
     below = np.clip((0.25 - height) / 0.5, 0, 1)
     half_width = np.float32(habitus.chest_half_width) * np.maximum(taper, 0.05) * (1 - 0.05 * below)
-    depth_taper = _stable(np.sqrt(np.maximum(1 - np.clip((height - 0.2) / 0.85, 0, 1) ** 2.2, 0.0)))
+    depth_taper = _stable(np.sqrt(np.maximum(1 - np.clip((height - 0.25) / 0.80, 0, 1) ** 2.2, 0.0)))
     half_depth = np.float32(habitus.chest_half_depth) * np.maximum(depth_taper, 0.08)
     bow = (height - 0.5) ** 2 * np.float32(4)
     centre_y = (
@@ -107,8 +109,11 @@ def _body(habitus: Habitus, frame: _Frame) -> Field:
     if habitus.breast > 0:
         front = -float(habitus.chest_half_depth) - habitus.fat * 0.5 - habitus.muscle
         for side in (-1.0, 1.0):
-            offsets = (frame.z - 0.42 * habitus.lung_height, frame.y - front, frame.x - side * 78)
-            body = np.minimum(body, ellipsoid(offsets, (58, habitus.breast + 14, 62)))
+            along = frame.y - front - np.abs(frame.x) * np.float32(0.25) + 10
+            offsets = (frame.z - 0.40 * habitus.lung_height, along, frame.x - side * 84)
+            body = np.minimum(body, ellipsoid(offsets, (62, habitus.breast + 8, 66)))
+    groove = np.clip(1 - (frame.x / 24) ** 2, 0, 1) * (frame.y > 0)
+    body = body + np.float32(5) * groove
     if habitus.arms_down:
         for side in (-1.0, 1.0):
             reach = habitus.chest_half_width + habitus.fat + habitus.muscle + 58
@@ -123,23 +128,26 @@ def _lungs(habitus: Habitus, frame: _Frame, thorax: Field) -> Field:
         (-1.0, habitus.dome_right, habitus.asymmetry),
         (1.0, habitus.dome_right - habitus.dome_drop, 1.0),
     ):
-        half = frame.half_width * np.float32(0.50 * scale) + 1
+        half = frame.half_width * np.float32(0.60 * scale) + 1
         lung = superellipse(
-            frame.x - side * (frame.half_width - half), frame.y - frame.centre_y, half, frame.half_depth
+            frame.x - side * (frame.half_width * 1.02 - half),
+            frame.y - frame.centre_y,
+            half,
+            frame.half_depth * np.float32(1.06),
         )
         centre_x = side * habitus.chest_half_width * 0.50
         reach_x = (frame.x - np.float32(centre_x)) / np.float32(habitus.chest_half_width * 0.62)
         reach_y = (frame.y - frame.centre_y + 14) / np.float32(habitus.chest_half_depth * 1.05)
         bottom = np.float32(dome) * (1 - 0.9 * (reach_x * reach_x + reach_y * reach_y))
         lung = np.maximum(lung, (bottom - frame.z) * np.float32(0.75))
-        lung = np.maximum(lung, -side * frame.x + 2)
+        lung = np.maximum(lung, -side * frame.x)
         lungs = np.minimum(lungs, lung)
     return np.maximum(lungs, thorax)
 
 
-def _spine(habitus: Habitus, frame: _Frame) -> tuple[Field, Field]:
-    """Vertebrae with discs, canal, arches and processes: distance and HU."""
-    centre_y = frame.centre_y + frame.half_depth * 0 + np.float32(habitus.chest_half_depth - 12)
+def _spine(habitus: Habitus, frame: _Frame) -> tuple[Field, Field, Field]:
+    """Vertebrae with discs, canal, arches and processes: distance, HU, and distance to the vertebral bodies alone."""
+    centre_y = frame.centre_y + frame.half_depth * 0 + np.float32(habitus.chest_half_depth - 27)
     y = frame.y - centre_y
     body = superellipse(frame.x, y, 17.0, 13.5)
     period = np.float32(habitus.rib_spacing * 0.92)
@@ -153,14 +161,15 @@ def _spine(habitus: Habitus, frame: _Frame) -> tuple[Field, Field]:
     wings = superellipse(frame.x, y - 30, 34.0, 5.5) + 8 * (phase > 0.2)
     posterior = np.minimum(np.minimum(arch, process), np.maximum(wings, -canal))
     values = np.where(posterior < body, np.float32(430), values).astype(np.float32)
-    return np.minimum(body, posterior), values
+    return np.minimum(body, posterior), values, body
 
 
 def _rib_cage(habitus: Habitus, frame: _Frame, thorax: Field) -> tuple[Field, Field]:
     """Sloping ribs, costal cartilage, sternum, clavicles and shoulder blades: distance and HU."""
     spacing = np.float32(habitus.rib_spacing)
     front = np.clip((frame.centre_y - frame.y) / np.float32(habitus.chest_half_depth), -1, 1)
-    level = frame.z + spacing * 1.35 * front
+    sideways = np.abs(frame.x) / np.float32(habitus.chest_half_width)
+    level = frame.z + spacing * (1.35 * front + (1 - front) * np.float32(0.75) * sideways)
     vertical = (np.mod(level, spacing) - spacing / 2) * np.float32(0.62)
     depth = thorax - 5.5
     rib = np.sqrt(depth * depth + vertical * vertical) - 4.2
@@ -220,8 +229,8 @@ def _mediastinum(habitus: Habitus, frame: _Frame, blood_hu: float) -> tuple[_Org
     organs.add(heart, blood_hu)
     tip = np.float32(habitus.aorta_radius)
     arch_z = 0.76 * height
-    descending_y = np.float32(habitus.chest_half_depth * 0.52)
-    descending = np.maximum(circle(frame.x - 22, y - descending_y, tip * 0.92 + 0 * z), z - arch_z)
+    descending_y = np.float32(habitus.chest_half_depth * 0.50)
+    descending = np.maximum(circle(frame.x - 24, y - descending_y, tip * 0.92 + 0 * z), z - arch_z)
     ascending = circle(frame.x + 14, y + np.float32(habitus.chest_half_depth * 0.22), tip * 1.25 + 0 * z)
     ascending = np.maximum(ascending, np.maximum(z - arch_z, heart_z - z))
     along = np.clip((frame.x + 14) / 36, 0, 1)
@@ -231,15 +240,15 @@ def _mediastinum(habitus: Habitus, frame: _Frame, blood_hu: float) -> tuple[_Org
     cava = np.maximum(circle(frame.x + 30, y + 8, 9.0 + 0 * z), heart_z - z)
     trunk_z = 0.55 * height
     trunk = ellipsoid((z - trunk_z, y + 8, frame.x - 8), (13, 14, 42))
-    oesophagus = superellipse(frame.x - 6, y - np.float32(habitus.chest_half_depth * 0.46), 8.0, 5.5)
+    oesophagus = superellipse(frame.x - 6, y - np.float32(habitus.chest_half_depth * 0.36), 8.0, 5.5)
     for organ in (descending, ascending, arch, cava, trunk):
         organs.add(organ, blood_hu)
     organs.add(oesophagus, 35.0)
     upper = np.clip((frame.height - 0.5) / 0.5, 0, 1)
-    core = superellipse(frame.x, y, 36 - 6 * upper, frame.half_depth * np.float32(0.62) + 2)
+    core = superellipse(frame.x, y, 33 - 12 * upper, frame.half_depth * np.float32(0.58))
     core = np.maximum(core, (np.float32(0.40) - frame.height) * height)
-    junction = np.abs(frame.x - 3 * (y < 0)) - 3.0
-    hilum = ellipsoid((z - 0.52 * height, y - 6, frame.x), (30, 20, 52))
+    junction = np.abs(frame.x - 3 * (y < 0)) - 1.0
+    hilum = ellipsoid((z - 0.53 * height, y - 4, frame.x), (25, 17, 47))
     apart = np.minimum(np.minimum(core, junction), np.minimum(heart - 3, hilum))
     apart = np.minimum(apart, np.minimum(descending - 2, arch - 2))
     return organs, apart
@@ -260,13 +269,13 @@ def _abdomen(frame: _Frame, organs: _Organs, thorax: Field, habitus: Habitus) ->
 
 
 def _table(habitus: Habitus, frame: _Frame) -> Field:
-    """Curved table top, 22 mm thick, under the back (or under the breast bone of a prone patient)."""
+    """Two curved shells, 30 mm apart, under the back (or under the breast bone of a prone patient)."""
     side = -1.0 if habitus.is_prone else 1.0
     low = np.float32(np.round(float(frame.body_half_depth.max()) + 4, 3))
     sag = frame.x * frame.x * np.float32(0.0007)
     depth = np.float32(side) * frame.y - low + sag
-    slab = np.abs(depth - 11) - 11
-    return np.asarray(np.maximum(slab, np.abs(frame.x) - 205) + 0 * frame.z)
+    shell = np.abs(np.abs(depth - 16) - 15) - 1.0
+    return np.asarray(np.maximum(shell, np.abs(frame.x) - 205) + 0 * frame.z)
 
 
 def build_anatomy(habitus: Habitus, grid: Grid, *, blood_hu: float = BLOOD_HU) -> Anatomy:
@@ -281,10 +290,10 @@ def build_anatomy(habitus: Habitus, grid: Grid, *, blood_hu: float = BLOOD_HU) -
     thorax = superellipse(frame.x, frame.y - frame.centre_y, frame.half_width, frame.half_depth)
     thorax = np.maximum(thorax, (frame.z - np.float32(habitus.lung_height)) * np.float32(0.8))
     body = _body(habitus, frame)
-    spine, spine_hu = _spine(habitus, frame)
+    spine, spine_hu, vertebrae = _spine(habitus, frame)
     cage, cage_hu = _rib_cage(habitus, frame, thorax)
     organs, apart = _mediastinum(habitus, frame, blood_hu)
-    lungs = np.maximum(_lungs(habitus, frame, thorax), -np.minimum(apart, spine - 5))
+    lungs = np.maximum(_lungs(habitus, frame, thorax), -np.minimum(apart, vertebrae - 4))
     _abdomen(frame, organs, thorax, habitus)
     cage = np.maximum(cage, body + 6)
     height = np.float32(habitus.lung_height)
@@ -300,6 +309,7 @@ def build_anatomy(habitus: Habitus, grid: Grid, *, blood_hu: float = BLOOD_HU) -
         bones=np.minimum(cage, spine),
         bone_hu=np.where(spine < cage, spine_hu, cage_hu).astype(np.float32),
         table=_table(habitus, frame).astype(np.float32),
+        fissures=_fissures(habitus, frame),
         base_height=np.broadcast_to(np.clip(frame.height, 0, 1), lungs.shape),
         carina=(float(0.63 * height), float(habitus.chest_half_depth * 0.12), 0.0),
         hila=(
@@ -310,13 +320,28 @@ def build_anatomy(habitus: Habitus, grid: Grid, *, blood_hu: float = BLOOD_HU) -
 
 
 def _muscle(habitus: Habitus, frame: _Frame, body: Field, thorax: Field) -> Field:
-    """Inside the fat; at the back the long muscles beside the spine reach further out."""
-    back = np.clip(frame.y / np.float32(habitus.chest_half_depth), 0, 1)
-    fat = np.float32(habitus.fat) * (1 - 0.45 * back)
-    return np.asarray(
-        np.maximum(body + fat, -(thorax - 1))
-        if habitus.breast <= 0
-        else np.maximum(
-            np.maximum(body + fat, -(thorax - 1)), thorax - np.float32(habitus.muscle + 12 + 60 * 0.5) - 30 * back
-        )
-    )
+    """A coat around the rib cage: thick beside the spine and over the upper front, all of the shoulder girdle."""
+    depth = np.float32(habitus.chest_half_depth)
+    behind = np.clip((frame.y - frame.centre_y) / depth, 0, 1.3)
+    before = np.clip((frame.centre_y - frame.y) / depth, 0, 1.3)
+    upper = np.clip((frame.height - 0.35) / 0.4, 0, 1)
+    coat = 11 + np.float32(habitus.muscle) * (0.25 + 0.9 * behind + 0.75 * before * upper)
+    muscle = thorax - coat
+    for side in (-1.0, 1.0):
+        column = superellipse(frame.x - side * 34, frame.y - frame.centre_y - depth * 0.98 - 14, 27.0, 17.0)
+        muscle = np.minimum(muscle, column)
+    shoulder = np.clip((frame.height - 0.78) / 0.2, 0, 1)
+    girdle = body + np.float32(habitus.fat) + (1 - shoulder) * 60
+    muscle = np.minimum(muscle, girdle)
+    return np.asarray(np.maximum(np.maximum(muscle, body + np.float32(max(0.35 * habitus.fat, 3.0))), 1 - thorax))
+
+
+def _fissures(habitus: Habitus, frame: _Frame) -> Field:
+    """Oblique fissure of each lung, horizontal fissure of the right one; distance in mm."""
+    height, depth = np.float32(habitus.lung_height), np.float32(habitus.chest_half_depth)
+    y = (frame.y - frame.centre_y) / depth
+    sideways = np.abs(frame.x) / np.float32(habitus.chest_half_width)
+    oblique = frame.z - height * (np.float32(0.42) + 0.34 * y - 0.10 * sideways + 0.06 * y * y)
+    horizontal = np.abs(frame.z - height * (np.float32(0.50) - 0.10 * sideways * sideways + 0.05 * y))
+    horizontal = np.where((frame.x < 0) & (oblique > 0), horizontal, FAR_MM)
+    return np.minimum(np.abs(oblique) * np.float32(0.7), horizontal).astype(np.float32)

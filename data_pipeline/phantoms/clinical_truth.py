@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 
 from data_pipeline.phantoms.clinical_settings import ClinicalSettings, Group, PresetName
 from data_pipeline.phantoms.disease import OtherKind
@@ -24,19 +22,16 @@ LIMITS = {
     "spo2": (80.0, 100.0),
     "extent": (2.0, 85.0),
 }
-# Shares of the affected lung by pattern: (ground glass, reticulation, consolidation). Centres of a Dirichlet draw.
-# Assumed, shaped on the feature frequencies of docs/phantoms.md.
-COMPONENTS: Mapping[str, tuple[float, float, float]] = {
-    "nsip": (0.62, 0.36, 0.02),
-    "op": (0.42, 0.03, 0.55),
-    "mixed": (0.45, 0.22, 0.33),
-    "uip": (0.12, 0.80, 0.08),
-    "diffuse_damage": (0.80, 0.08, 0.12),
-    "infection": (0.40, 0.03, 0.57),
-    "emphysema": (0.60, 0.30, 0.10),
-    "normal": (0.60, 0.30, 0.10),
-}
-COMPONENT_CONCENTRATION = 18.0
+# Share of the affected lung that is organizing (OP component); the rest is interstitial (NSIP component). The border
+# of NSIP, mixed and OP is the published rule: the lesser component is at least this share (patterns.yaml).
+MIXED_FROM = 0.10
+ORGANIZING_OF_OTHER = {"uip": 0.04, "diffuse_damage": 0.12, "infection": 1.0, "emphysema": 0.0, "normal": 0.0}
+# Centres of Beta draws: reticulation within the interstitial part, consolidation within the organizing part (assumed,
+# shaped on the feature frequencies in docs/phantoms.md), and their concentration.
+RETICULATION_SHARE = {"nsip": 0.38, "op": 0.30, "mixed": 0.38, "uip": 0.85, "diffuse_damage": 0.10}
+CONSOLIDATION_SHARE = 0.55
+CONCENTRATION = 14.0
+HARDLY_AFFECTED = 0.08  # factor on the extent of normal and emphysematous lungs
 OTHER_KINDS: tuple[str, ...] = tuple(kind.value for kind in OtherKind)
 
 
@@ -142,19 +137,37 @@ def _rapid(settings: ClinicalSettings, preset: PresetName, columns: Columns, lat
 
 def _extents(columns: Columns, rng: np.random.Generator) -> None:
     """Split the total extent into ground glass, reticulation and consolidation, percent of lung."""
-    total = columns["extent"].astype(float)
-    shares = np.empty((len(total), 3))
-    for row, (pattern, kind) in enumerate(zip(columns["pattern"], columns["other_kind"], strict=True)):
-        centre = COMPONENTS[str(kind) if pattern == "other" else str(pattern)]
-        draws = np.array([rng.standard_gamma(COMPONENT_CONCENTRATION * share) for share in centre])
-        shares[row] = draws / draws.sum()
-        if pattern == "other" and kind in {"normal", "emphysema"}:
-            shares[row] *= 0.08
-    for index, name in enumerate(("ground_glass", "reticulation", "consolidation")):
-        columns[name] = np.round(total * shares[:, index], 3)
+    count = len(columns["extent"])
+    names = [
+        str(kind) if pattern == "other" else str(pattern)
+        for pattern, kind in zip(columns["pattern"], columns["other_kind"], strict=True)
+    ]
+    draws = rng.random((count, 2))
+    organizing = np.array([_organizing_share(name, *draws[row]) for row, name in enumerate(names)])
+    fibrotic = np.array([RETICULATION_SHARE.get(name, 0.3) for name in names])
+    fibrotic = rng.beta(CONCENTRATION * fibrotic, CONCENTRATION * (1 - fibrotic))
+    solid = rng.beta(CONCENTRATION * CONSOLIDATION_SHARE, CONCENTRATION * (1 - CONSOLIDATION_SHARE), size=count)
+    hardly = np.isin(names, ["normal", "emphysema"])
+    total = columns["extent"].astype(float) * np.where(hardly, HARDLY_AFFECTED, 1.0)
+    interstitial = total * (1 - organizing)
+    columns["organizing_share"] = np.round(organizing, DECIMALS)
+    columns["reticulation"] = np.round(interstitial * fibrotic, 3)
+    columns["consolidation"] = np.round(total * organizing * solid, 3)
+    columns["ground_glass"] = np.round(interstitial * (1 - fibrotic) + total * organizing * (1 - solid), 3)
     columns["mixed"] = (columns["pattern"] == "mixed").astype(float)
 
 
-def uniform_of(latent: FloatArray) -> FloatArray:
-    """Standard normal to uniform."""
-    return np.asarray(ndtr(latent))
+def _organizing_share(name: str, first: float, second: float) -> float:
+    """Share of the organizing component from two uniform numbers; close to a border for some."""
+    if name in ORGANIZING_OF_OTHER:
+        return ORGANIZING_OF_OTHER[name]
+    if name == "mixed":
+        return MIXED_FROM + (1 - 2 * MIXED_FROM) * (0.5 * first + 0.5 * second)
+    lesser = MIXED_FROM * first * second
+    return lesser if name == "nsip" else 1 - lesser
+
+
+def ambiguity(organizing_share: float) -> float:
+    """How close a scan is to the border between two patterns: 1 at it, 0 at 0.1 or more away."""
+    distance = min(abs(organizing_share - MIXED_FROM), abs(organizing_share - (1 - MIXED_FROM)))
+    return max(0.0, 1 - distance / 0.1)

@@ -9,7 +9,9 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,8 +19,12 @@ from data_pipeline.phantoms.randomness import stable_uid
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+JPEG_LS_LOSSLESS = "1.2.840.10008.1.2.4.80"
 IMPLEMENTATION_UID = stable_uid("myolung", "phantom writer", 1)
 LONG_VRS = frozenset({"OB", "OW", "UN", "UT", "SQ"})  # four-byte length, PS3.5 7.1.2
+
+Compression = Literal["none", "jpegls"]
+SYNTAXES: dict[Compression, str] = {"none": EXPLICIT_LITTLE_ENDIAN, "jpegls": JPEG_LS_LOSSLESS}
 
 Value = str | int | float | bytes | Sequence[float]
 Tag = tuple[int, int]
@@ -167,13 +173,13 @@ def _pixel_elements(
     }
 
 
-def _file_meta(sop_uid: str) -> bytes:
+def _file_meta(sop_uid: str, syntax: str) -> bytes:
     body = b"".join(
         [
             encode_element((0x0002, 0x0001), "OB", b"\0\1"),
             encode_element((0x0002, 0x0002), "UI", CT_IMAGE_STORAGE),
             encode_element((0x0002, 0x0003), "UI", sop_uid),
-            encode_element((0x0002, 0x0010), "UI", EXPLICIT_LITTLE_ENDIAN),
+            encode_element((0x0002, 0x0010), "UI", syntax),
             encode_element((0x0002, 0x0012), "UI", IMPLEMENTATION_UID),
         ]
     )
@@ -188,12 +194,25 @@ def stored_pixels(hu: NDArray[np.int16], tags: SeriesTags) -> NDArray[np.int16] 
     return np.clip(values, 0, (1 << tags.bits_stored) - 1).astype("<u2")
 
 
+def _pixel_data(pixels: NDArray[np.int16] | NDArray[np.uint16], compression: Compression) -> bytes:
+    """The pixel data element, native or as one encapsulated fragment (PS3.5 A.4)."""
+    if compression == "none":
+        return encode_element((0x7FE0, 0x0010), "OW", pixels.tobytes())
+    stream = bytes(imagecodecs.jpegls_encode(pixels.view(np.uint16)))
+    stream += b"\0" * (len(stream) % 2)
+    head = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF)
+    items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) + struct.pack("<HHI", 0xFFFE, 0xE000, len(stream)) + stream
+    return head + items + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+
+
 def write_series(
     hu: NDArray[np.int16],
     geometry: SeriesGeometry,
     tags: SeriesTags,
     folder: Path,
     rng: np.random.Generator,
+    *,
+    compression: Compression = "none",
 ) -> list[Path]:
     """Write one series; file names are in no particular order of slices.
 
@@ -203,6 +222,7 @@ def write_series(
         tags: What the headers say.
         folder: Target; made if missing.
         rng: Shuffles the files.
+        compression: Transfer syntax of the pixels; both are lossless.
 
     Returns:
         Path of each slice, in slice order.
@@ -226,10 +246,12 @@ def write_series(
             (0x0020, 0x0013): encode_element((0x0020, 0x0013), "IS", len(hu) - index),
             (0x0020, 0x0032): encode_element((0x0020, 0x0032), "DS", (x, y, z)),
             (0x0020, 0x1041): encode_element((0x0020, 0x1041), "DS", z),
-            (0x7FE0, 0x0010): encode_element((0x7FE0, 0x0010), "OW", pixels[index].tobytes()),
+            (0x7FE0, 0x0010): _pixel_data(pixels[index], compression),
         }
         everything = encoded | own
         path = folder / f"IM{numbers[index] + 1:04d}.dcm"
-        path.write_bytes(_file_meta(sop_uid) + b"".join(everything[tag] for tag in sorted(everything)))
+        path.write_bytes(
+            _file_meta(sop_uid, SYNTAXES[compression]) + b"".join(everything[tag] for tag in sorted(everything))
+        )
         paths.append(path)
     return paths

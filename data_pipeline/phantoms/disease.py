@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 
@@ -71,9 +72,12 @@ class DiseasePlan:
         return min(0.25, (self.reticulation + self.honeycombing) / 3)
 
 
+FINDINGS = ("ground_glass", "reticulation", "consolidation", "perilobular", "honeycombing", "emphysema")
+
+
 @dataclass(frozen=True, eq=False)
 class DiseaseMaps:
-    """Strength 0..1 of each finding on the anatomy's grid."""
+    """Strength 0..1 of each finding on the anatomy's grid, and the extents measured on them, percent of lung."""
 
     ground_glass: Field
     reticulation: Field
@@ -82,6 +86,15 @@ class DiseaseMaps:
     honeycombing: Field
     emphysema: Field
     extents: dict[str, float] = field(default_factory=dict)
+
+    def has(self, name: str) -> bool:
+        """Whether a finding is anywhere in the scan."""
+        return self.present[name]
+
+    @cached_property
+    def present(self) -> dict[str, bool]:
+        """Finding -> whether it is anywhere in the scan."""
+        return {name: bool(getattr(self, name).any()) for name in FINDINGS}
 
 
 def _smooth_step(value: Field) -> Field:

@@ -71,27 +71,40 @@ class Interpolation:
         return cls(lower, (position - lower).astype(np.float32))
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Rows and columns of a slice."""
+
+    rows: slice
+    columns: slice
+
+
 class SliceSampler:
     """Reads slices of the fine grid out of arrays on a coarse grid."""
 
     def __init__(self, coarse: Grid, fine: Grid) -> None:
         self._is_identity = coarse == fine
+        self._shape = fine.shape
         if not self._is_identity:
             self._z, self._y, self._x = (Interpolation.between(coarse, fine, axis) for axis in range(3))
 
-    def slice(self, field: Field, index: int) -> Field:
-        """Slice ``index`` of the fine grid. Shape (Y, X), float32.
+    def slice(self, field: Field, index: int, window: Window | None = None) -> Field:
+        """A slice of the fine grid, or a window of it. Shape (Y, X), float32; do not write to it.
 
         Args:
             field: Array on the coarse grid.
             index: Slice of the fine grid.
+            window: Rows and columns; all where not given.
         """
+        rows, columns = (window.rows, window.columns) if window else (slice(None), slice(None))
         if self._is_identity:
-            return np.asarray(field[index])
+            return np.asarray(field[index, rows, columns])
         lower, weight = int(self._z.lower[index]), self._z.weight[index]
         plane = field[lower] + weight * (field[lower + 1] - field[lower])
-        rows = plane[self._y.lower]
-        rows += self._y.weight[:, None] * (plane[self._y.lower + 1] - rows)
-        columns = rows[:, self._x.lower]
-        columns += self._x.weight[None, :] * (rows[:, self._x.lower + 1] - columns)
-        return np.asarray(columns)
+        at, share = self._x.lower[columns], self._x.weight[columns]
+        left = plane[:, at]
+        across = left + share * (plane[:, at + 1] - left)
+        at, share = self._y.lower[rows], self._y.weight[rows]
+        upper = across[at]
+        upper += share[:, None] * (across[at + 1] - upper)
+        return np.asarray(upper)

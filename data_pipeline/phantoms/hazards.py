@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.phantoms.clinical_settings import ClinicalSettings, HazardTerm, PresetName
+from data_pipeline.phantoms.clinical_settings import AntibodyClass, ClinicalSettings, HazardTerm, PresetName
 from data_pipeline.phantoms.clinical_truth import Columns, draw_patients
 
 FloatArray = NDArray[np.float64]
@@ -22,12 +23,32 @@ REFERENCE_SEED = 90210
 HORIZON_DAYS = (90.0, 180.0, 365.0, 1096.0, 1826.0)
 
 
+MDA5_ERAS = {"modern": "mda5_modern", "triple": "mda5_triple", "stepup": "mda5_stepup"}
+EraName = Literal["modern", "triple", "stepup"]
+ArsCourse = Literal["published", "japan"]
+
+
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """Which effects exist in the truth."""
+    """Which effects exist in the truth, and which mortality it follows.
 
-    pattern_and_image: bool = True
+    Attributes:
+        image: Extents act on the hazards, in all classes alike.
+        interactions: Antibody and image act together: ground glass and mixed pattern in MDA5, fibrosis in ARS.
+        era: Treatment era of MDA5 mortality.
+        ars_course: Mortality of the anti-synthetase classes: Western cohorts, or Japan's.
+    """
+
+    image: bool = True
     interactions: bool = True
+    era: EraName = "modern"
+    ars_course: ArsCourse = "published"
+
+    def mortality_row(self, entry: AntibodyClass) -> str:
+        """Key of the mortality row a class follows."""
+        if entry.group == "mda5":
+            return MDA5_ERAS[self.era]
+        return "ars_japan" if entry.group == "ars" and self.ars_course == "japan" else entry.mortality
 
 
 def linear_predictors(
@@ -76,14 +97,12 @@ class HazardModel:
     def __init__(self, settings: ClinicalSettings, preset: PresetName, planted: Planted | None = None) -> None:
         self.settings = settings
         planted = planted or Planted()
-        image = settings.image_terms if planted.pattern_and_image else ()
-        self._death_terms = (
-            *settings.death_terms,
-            *image,
-            *(settings.interaction_terms if planted.interactions else ()),
-        )
-        self._progression_terms = (
-            settings.progression_terms if planted.pattern_and_image else settings.progression_terms[1:]
+        image = settings.image_terms if planted.image else ()
+        together = settings.interaction_terms if planted.interactions else ()
+        self._death_terms = (*settings.death_terms, *image, *together)
+        is_image = {term.term for term in settings.image_terms}
+        self._progression_terms = tuple(
+            term for term in settings.progression_terms if planted.image or term.term not in is_image
         )
         self._baseline: list[tuple[list[float], list[float]]] = []
         self._transplant = -np.log(1 - settings.transplant_by_60_months.probability) / EDGES_DAYS[-1]
@@ -95,7 +114,9 @@ class HazardModel:
             by_22_months = settings.progression_by_22_months.of(entry.group)
             edge = 22 * DAYS_PER_MONTH
             one_rate = _solve_baseline([by_22_months], (0.0, edge), *progression)
-            self._baseline.append((_solve_baseline(settings.dead_by(entry.mortality), EDGES_DAYS, *death), one_rate))
+            self._baseline.append(
+                (_solve_baseline(settings.dead_by(planted.mortality_row(entry)), EDGES_DAYS, *death), one_rate)
+            )
 
     def hazards(self, columns: Columns, centre_log_hazard: FloatArray) -> FloatArray:
         """Hazard per day. Shape (N, causes, pieces); the last piece goes on for ever.

@@ -11,6 +11,8 @@ from domain.antibodies import AntibodyResult, AntibodyStatus
 from domain.patterns import Pattern
 
 WEAK_GRADE, STRONG_GRADES = 1, (3, 4)
+# Factors on a reader's error rate: in clear scans, and added in unclear ones; about 1 on average (assumed).
+CLEAR_ERRORS, UNCLEAR_ERRORS = 0.75, 0.7
 TREATED = ("no", "yes")
 LABORATORY_KEYS = ("ferritin", "crp", "kl6", "spd", "ldh", "fvc", "dlco", "pf_ratio", "spo2", "duration", "ifn_lambda3")
 DIGITS = {"ferritin": 0, "kl6": 0, "spd": 1, "ldh": 0, "fvc": 1, "dlco": 1, "pf_ratio": 0, "spo2": 0, "crp": 2}
@@ -98,20 +100,21 @@ def recorded_covariates(
 
 
 def reader_votes(
-    settings: ClinicalSettings, pattern: Pattern, num_readers: int, rng: np.random.Generator
+    settings: ClinicalSettings, pattern: Pattern, unclear: float, num_readers: int, rng: np.random.Generator
 ) -> dict[str, Pattern]:
-    """One vote per reader; a wrong one is drawn from the confusions.
+    """One vote per reader; a wrong one is drawn from the confusions, more often where the scan is unclear.
 
     Args:
         settings: Readers and their confusions.
         pattern: The truth.
+        unclear: 0 a textbook case, 1 at the border of two patterns.
         num_readers: At most as many as there are in the settings.
         rng: Generator of the readers.
     """
     votes: dict[str, Pattern] = {}
     for reader in settings.readers[:num_readers]:
         draw = rng.random(2)
-        if draw[0] < reader.accuracy:
+        if draw[0] >= min((1 - reader.accuracy) * (CLEAR_ERRORS + UNCLEAR_ERRORS * unclear), 0.6):
             votes[reader.name] = pattern
             continue
         wrong = settings.reader_confusions.of(pattern)

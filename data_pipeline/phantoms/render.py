@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,21 +9,18 @@ from numpy.typing import NDArray
 
 from data_pipeline.phantoms.anatomy import FAT_HU, MUSCLE_HU, Anatomy
 from data_pipeline.phantoms.disease import DiseaseMaps, DiseasePlan
-from data_pipeline.phantoms.grid import Field, Grid, SliceSampler
+from data_pipeline.phantoms.grid import Field, Grid, SliceSampler, Window
 from data_pipeline.phantoms.habitus import Habitus
+from data_pipeline.phantoms.lobules import LobularPainter, Sampler, paint_slice
 from data_pipeline.phantoms.shapes import coverage
-from data_pipeline.phantoms.textures import CellTile, TilePlacement, cell_tile, smooth_noise
+from data_pipeline.phantoms.textures import TilePlacement, smooth_noise
 from data_pipeline.phantoms.trees import Tubes, draw_tubes, grow_tree
-
-Sampler = Callable[[Field], Field]
 
 AIR_HU = np.float32(-1000.0)
 SKIN_HU = np.float32(20.0)
-TABLE_HU = np.float32(-820.0)
-LOBULE_MM = 15.0  # secondary lobules are 10-25 mm (Fleischner glossary, unverified)
-MESH_MM = 5.0  # intralobular lines
-CYST_MM = 6.5  # honeycomb cysts, 3-10 mm
-WALL_MM = 1.1  # septal wall of reticulation
+TABLE_HU = np.float32(-260.0)
+FISSURE_MM = 0.7  # thickness of two layers of pleura with what lies between (assumed)
+FISSURE_HU = 520.0  # what they add to the lung where they fill a voxel
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +70,10 @@ def grow_trees(anatomy: Anatomy, habitus: Habitus, num_tips: int, rng: np.random
             tree = grow_tree(root, tips, 6.6 if kind == 0 else 6.2, rng)
             vessels.append(tree)
             if kind == 0:
-                bronchi = tree.thicker_than(0.9)
+                bronchi = tree.thicker_than(1.15)
                 beside = np.array([1.0, 0.7, -0.4])
                 shift = beside[None, :] * (bronchi.radius * 1.5)[:, None]
-                airways.append(Tubes(bronchi.start + shift, bronchi.end + shift, bronchi.radius * 0.85))
+                airways.append(Tubes(bronchi.start + shift, bronchi.end + shift, bronchi.radius * 0.8))
         stems.append((carina, hilum, habitus.trachea_radius * 0.72))
     stem = Tubes(*(np.array([part[item] for part in stems]) for item in range(3)))
     return Trees(sum(vessels[1:], vessels[0]), sum(airways, stem))
@@ -128,21 +124,21 @@ class Renderer:
         self._grid, self._habitus, self._anatomy, self._plan, self._maps = grid, habitus, anatomy, plan, maps
         self._sampler = SliceSampler(anatomy.grid, grid)
         self._width = float(np.cbrt(np.prod(grid.spacing_mm)))
-        self._box = _bounding_box(anatomy.lungs, anatomy.grid, grid, 14.0)
-        origin = tuple(grid.origin_mm[a] + grid.spacing_mm[a] * self._box[a].start for a in range(3))
-        shape = tuple(part.stop - part.start for part in self._box)
+        box = _bounding_box(anatomy.lungs, anatomy.grid, grid, 14.0)
+        self._slices, self._window = box[0], Window(box[1], box[2])
+        origin = tuple(grid.origin_mm[a] + grid.spacing_mm[a] * box[a].start for a in range(3))
+        shape = tuple(part.stop - part.start for part in box)
         self._lung_grid = Grid((shape[0], shape[1], shape[2]), grid.spacing_mm, (origin[0], origin[1], origin[2]))
         self._vessels = draw_tubes(trees.vessels, self._lung_grid)
         airways = widen_airways(trees.airways, maps, anatomy.grid, plan.traction)
         self._lumen = draw_tubes(airways, self._lung_grid)
-        walls = Tubes(airways.start, airways.end, airways.radius + 0.45 + 0.12 * airways.radius)
+        walls = Tubes(airways.start, airways.end, airways.radius + 0.4 + 0.12 * airways.radius)
         self._walls = draw_tubes(walls, self._lung_grid)
         self._mottle = smooth_noise(anatomy.grid, 16, rng)
         self._streaks = smooth_noise(anatomy.grid, 9, rng)
-        spacing = grid.spacing_mm
-        self._lobules = cell_tile(6, LOBULE_MM, spacing)
-        self._mesh = cell_tile(8, MESH_MM, spacing) if self._width < MESH_MM else None
-        self._cysts = cell_tile(8, CYST_MM, spacing) if self._width < CYST_MM else None
+        self._fine = smooth_noise(self._lung_grid.coarsened(1.6), 3.5, rng)
+        self._fine_sampler = SliceSampler(self._lung_grid.coarsened(1.6), self._lung_grid)
+        self._right = anatomy.right_lung.astype(np.float32)
         self._placement = TilePlacement.draw(rng)
 
     def render(self) -> Phantom:
@@ -152,7 +148,7 @@ class Renderer:
         disease = np.zeros(self._grid.shape, np.uint8)
         for index in range(self._grid.shape[0]):
             self._body(index, hu[index])
-            if self._box[0].start <= index < self._box[0].stop:
+            if self._slices.start <= index < self._slices.stop:
                 self._chest(index, hu[index], lungs[index], disease[index])
         return Phantom(hu, lungs, disease)
 
@@ -160,91 +156,58 @@ class Renderer:
         """Everything but lungs, vessels and airways."""
         anatomy, sample, width = self._anatomy, self._sampler.slice, self._width
         body = sample(anatomy.body, index)
-        thorax = sample(anatomy.thorax, index)
         streaks = sample(self._streaks, index)
-        muscle_edge = sample(anatomy.muscle, index)
-        tissue = np.float32(FAT_HU) + (MUSCLE_HU - FAT_HU) * coverage(
-            muscle_edge + 4 * np.clip(streaks - 1.0, 0, 2), width
-        )
-        inside = np.float32(FAT_HU) + np.float32(8) * streaks
-        tissue += coverage(thorax + 2, width) * (inside - tissue)
+        muscle = sample(anatomy.muscle, index) + 5 * np.clip(np.abs(streaks) - 1.2, 0, 2)
+        tissue = np.float32(FAT_HU) + np.float32(9) * streaks
+        tissue += coverage(muscle, width) * (np.float32(MUSCLE_HU) - tissue)
         organs = coverage(sample(anatomy.organs, index), width)
-        tissue += organs * (sample(anatomy.organ_hu, index) - tissue)
+        tissue += organs * (sample(anatomy.organ_hu, index) + np.float32(4) * streaks - tissue)
         bones = coverage(sample(anatomy.bones, index), width)
         tissue += bones * (sample(anatomy.bone_hu, index) - tissue)
         tissue += coverage(np.abs(body + 1) - 1, width) * (SKIN_HU - tissue)
         out[...] = AIR_HU
-        table = coverage(sample(anatomy.table, index), width)
-        out += table * (TABLE_HU - AIR_HU)
-        skin = coverage(body, width)
-        out += skin * (tissue - out)
+        out += coverage(sample(anatomy.table, index), width) * (TABLE_HU - AIR_HU)
+        out += coverage(body, width) * (tissue - out)
 
     def _chest(self, index: int, out: Field, lungs: NDArray[np.uint8], disease: NDArray[np.uint8]) -> None:
         """Lungs with disease, vessels and airways, inside the box around the lungs."""
-        rows, columns = self._box[1], self._box[2]
-        within = index - self._box[0].start
-        window = out[rows, columns]
+        place, within = self._window, index - self._slices.start
+        window = out[place.rows, place.columns]
 
         def sample(field: Field) -> Field:
-            return self._sampler.slice(field, index)[rows, columns]
+            return self._sampler.slice(field, index, place)
 
         edge = sample(self._anatomy.lungs)
-        share = coverage(edge, self._width)
-        parenchyma = self._parenchyma(index, sample)
-        label = self._paint(parenchyma, within, sample)
-        window += share * (parenchyma - window)
+        lung, label = self._lung(index, sample)
+        window += coverage(edge, self._width) * (lung - window)
         near = coverage(edge - 12, 4.0)
         vessels = self._vessels[within] * near
         window += vessels * (np.maximum(window, np.float32(45)) - window)
-        window += self._walls[within] * near * (np.maximum(window, np.float32(30)) - window)
+        window += self._walls[within] * near * (np.maximum(window, np.float32(20)) - window)
         body = coverage(sample(self._anatomy.body) + 6, self._width)
         window += self._lumen[within] * body * (np.float32(-985) - window)
         is_lung = edge < 0
-        right = sample(self._anatomy.right_lung.astype(np.float32)) >= 0.5
-        lungs[rows, columns] = np.where(is_lung, np.where(right, 1, 2), 0)
-        disease[rows, columns] = np.where(is_lung, label, 0)
+        lungs[place.rows, place.columns] = np.where(is_lung, np.where(sample(self._right) >= 0.5, 1, 2), 0)
+        disease[place.rows, place.columns] = np.where(is_lung, label, 0)
 
-    def _parenchyma(self, index: int, sample: Sampler) -> Field:
-        """Normal lung: base density, gravity, mottle."""
+    def _lung(self, index: int, sample: Sampler) -> tuple[Field, NDArray[np.uint8]]:
+        """Parenchyma with disease, and the label of each pixel."""
         habitus = self._habitus
         y = self._lung_grid.axis(1)[0]
         side = -1.0 if habitus.is_prone else 1.0
         dependent = np.clip(np.float32(0.5) + np.float32(side) * y / np.float32(2 * habitus.chest_half_depth), 0, 1)
-        density = np.float32(habitus.base_density) + np.float32(habitus.gravity) * dependent
-        return np.asarray(density + np.float32(14) * sample(self._mottle))
-
-    def _walls_of(self, tile: CellTile, within: int, wall_mm: float) -> Field:
-        """Share of each pixel taken by the walls between cells."""
-        rows = self._placement.indices(self._lung_grid.shape[1], 1, tile.wall_distance.shape[1])
-        columns = self._placement.indices(self._lung_grid.shape[2], 2, tile.wall_distance.shape[2])
-        distance = self._placement.slice(tile.wall_distance, within, rows, columns) * np.float32(tile.cell_mm)
-        width = max(self._width, 0.8)
-        return np.asarray(
-            np.clip((np.float32(wall_mm + width) / 2 - distance) / np.float32(width), 0, 1)
-            * np.float32(min(1.0, wall_mm / width))
+        mottle, streaks = sample(self._mottle), sample(self._streaks)
+        fine = self._fine_sampler.slice(self._fine, index - self._slices.start)
+        lung = np.float32(habitus.base_density) + np.float32(habitus.gravity) * dependent
+        lung = lung + np.float32(12) * mottle + np.float32(16) * fine
+        lung += self._thin_sheet(sample(self._anatomy.fissures), FISSURE_MM) * np.float32(FISSURE_HU)
+        painter = LobularPainter(
+            self._placement, self._lung_grid, index - self._slices.start, self._width, mottle, streaks
         )
+        label = paint_slice(lung, self._maps, self._plan, sample, painter, fine)
+        return lung, label
 
-    def _paint(self, lung: Field, within: int, sample: Sampler) -> NDArray[np.uint8]:
-        """Lay the disease over the parenchyma in place; returns the label of each pixel."""
-        maps, plan = self._maps, self._plan
-        label = np.zeros(lung.shape, np.uint8)
-        septa = self._walls_of(self._lobules, within, WALL_MM)
-        strength = sample(maps.emphysema)
-        lung += strength * np.float32(-105)
-        label[strength >= 0.5] = 5
-        strength = sample(maps.ground_glass)
-        lung += strength * np.float32(plan.ground_glass_hu) * (1 + np.float32(0.12) * sample(self._streaks))
-        label[strength >= 0.5] = 1
-        strength = sample(maps.reticulation)
-        mesh = septa if self._mesh is None else np.maximum(septa, self._walls_of(self._mesh, within, WALL_MM * 0.75))
-        lung += strength * (np.float32(480) * mesh + np.float32(40))
-        label[strength >= 0.5] = 2
-        strength = sample(maps.honeycombing)
-        cyst = septa if self._cysts is None else self._walls_of(self._cysts, within, WALL_MM * 1.3)
-        lung += strength * (np.float32(-940) + np.float32(800) * cyst - lung)
-        label[strength >= 0.5] = 4
-        arcs = np.clip(self._walls_of(self._lobules, within, 4.0) * np.float32(1.2), 0, 1) * sample(maps.perilobular)
-        solid = np.maximum(sample(maps.consolidation), arcs)
-        lung += solid * (np.float32(15) + np.float32(14) * sample(self._streaks) - lung)
-        label[np.maximum(sample(maps.consolidation), sample(maps.perilobular)) >= 0.5] = 3
-        return label
+    def _thin_sheet(self, distance: Field, thickness_mm: float) -> Field:
+        """Share of a pixel taken by a sheet thinner than the pixel."""
+        width = max(self._width, thickness_mm)
+        return np.clip(1 - distance / np.float32(width), 0, 1) * np.float32(min(1.0, thickness_mm / width))

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.phantoms.acquisition import AcquisitionPlan, acquire
+from data_pipeline.phantoms.acquisition import AcquisitionPlan
 from data_pipeline.phantoms.anatomy import BLOOD_HU, build_anatomy
 from data_pipeline.phantoms.disease import DiseasePlan, paint_disease
 from data_pipeline.phantoms.grid import Grid
 from data_pipeline.phantoms.habitus import Habitus
+from data_pipeline.phantoms.physics import acquire, pick_labels, written_grid
 from data_pipeline.phantoms.randomness import Stream, stream
 from data_pipeline.phantoms.render import Renderer, grow_trees
 
@@ -39,15 +40,15 @@ class Scan:
     extents: dict[str, float]
 
 
-def scan_grid(habitus: Habitus, plan: AcquisitionPlan) -> Grid:
-    """The voxels of a scan from below the lungs to above them."""
+def object_grid(habitus: Habitus, plan: AcquisitionPlan) -> Grid:
+    """The voxels at which the object is sampled, from below the lungs to above them."""
     length = habitus.lung_height + MARGIN_BELOW_MM + MARGIN_ABOVE_MM
-    count = int(np.ceil(length / plan.slice_gap_mm))
+    count = int(np.ceil(length / plan.step_mm))
     pixel = plan.field_of_view_mm / plan.matrix
     half = pixel * (plan.matrix - 1) / 2
     return Grid(
         (count, plan.matrix, plan.matrix),
-        (plan.slice_gap_mm, pixel, pixel),
+        (plan.step_mm, pixel, pixel),
         (-MARGIN_BELOW_MM, -half - habitus.offset[0], -half - habitus.offset[1]),
     )
 
@@ -62,7 +63,7 @@ def make_scan(seed: int, patient_index: int, habitus: Habitus, disease: DiseaseP
         disease: The disease.
         plan: The acquisition.
     """
-    grid = scan_grid(habitus, plan)
+    grid = object_grid(habitus, plan)
     anatomy = build_anatomy(habitus, grid.coarsened(COARSE_MM), blood_hu=plan.blood_hu or BLOOD_HU)
     maps = paint_disease(disease, anatomy, stream(seed, patient_index, Stream.DISEASE))
     trees = grow_trees(anatomy, habitus, plan.num_tips, stream(seed, patient_index, Stream.TREES))
@@ -76,5 +77,6 @@ def make_scan(seed: int, patient_index: int, habitus: Habitus, disease: DiseaseP
         rng=stream(seed, patient_index, Stream.TEXTURE),
     )
     phantom = renderer.render()
-    hu = acquire(phantom.hu, grid, plan, stream(seed, patient_index, Stream.NOISE))
-    return Scan(hu, grid, phantom.lungs, phantom.disease, maps.extents)
+    hu = acquire(phantom.hu, grid, habitus, plan, stream(seed, patient_index, Stream.NOISE))
+    lungs, labels = pick_labels(phantom.lungs, plan), pick_labels(phantom.disease, plan)
+    return Scan(hu, written_grid(grid, plan), lungs, labels, maps.extents)

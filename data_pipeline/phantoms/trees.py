@@ -86,7 +86,7 @@ def draw_tubes(tubes: Tubes, grid: Grid) -> Field:
         _draw_capsule(canvas, grid, start, end, float(radius))
     thin = Tubes(tubes.start[~is_thick], tubes.end[~is_thick], tubes.radius[~is_thick])
     if len(thin.radius):
-        canvas += _dots(thin, grid, min(STEP_MM * voxel, 2.0))
+        _add_dots(canvas, thin, grid, min(STEP_MM * voxel, 2.0))
     return np.minimum(canvas, 1)
 
 
@@ -121,7 +121,7 @@ def _draw_capsule(canvas: Field, grid: Grid, start: Points, end: Points, radius:
     np.maximum(box, share, out=box)
 
 
-def _dots(tubes: Tubes, grid: Grid, step_mm: float) -> Field:
+def _add_dots(canvas: Field, tubes: Tubes, grid: Grid, step_mm: float) -> None:
     """Draw thin tubes as dots spread over the eight voxels around each."""
     length = np.sqrt(((tubes.end - tubes.start) ** 2).sum(axis=1))
     counts = np.maximum(np.ceil(length / step_mm).astype(np.intp), 1)
@@ -136,11 +136,10 @@ def _dots(tubes: Tubes, grid: Grid, step_mm: float) -> Field:
     part = position - lower
     inside = ((lower >= 0) & (lower < np.array(grid.shape) - 1)).all(axis=1)
     lower, part, weight = lower[inside], part[inside], weight[inside]
-    total = np.zeros(int(np.prod(grid.shape)))
     _, rows, columns = grid.shape
+    flat = canvas.reshape(-1)
     for corner in np.ndindex(2, 2, 2):
         step = np.array(corner)
         index = ((lower[:, 0] + step[0]) * rows + lower[:, 1] + step[1]) * columns + lower[:, 2] + step[2]
         share_here = np.where(step == 1, part, 1 - part).prod(axis=1)
-        total += np.bincount(index, weights=weight * share_here, minlength=len(total))
-    return total.reshape(grid.shape).astype(np.float32)
+        np.add.at(flat, index, (weight * share_here).astype(np.float32))
