@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from domain.specs import AugmentSpec, ModelSpec, Settings
+from domain.specs import AugmentSpec, ModelSpec, PretrainedWeights, Settings
 
 
 class DataSettings(Settings):
@@ -52,6 +52,8 @@ class TrainingSettings(Settings):
         default=0.0, ge=0, lt=1, description="0: off; weights averaged over about 1/(1-decay) steps"
     )
     compile_network: bool = False
+    recompute_blocks: bool = Field(default=False, description="less memory for about a third more time per step")
+    pretrained: PretrainedWeights | None = None
     num_loader_workers: int = Field(default=0, ge=0)
 
 

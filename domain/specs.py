@@ -75,3 +75,11 @@ class ModelSpec(Settings):
     use_quantitative: bool = True
     dropout: float = Field(default=0.2, ge=0, lt=1)
     embedding_size: int = Field(default=32, ge=2)
+
+
+class PretrainedWeights(Settings):
+    """Published weights to start a backbone from: a file on this machine and its checksum."""
+
+    path: str
+    sha256: str = Field(pattern=r"^[0-9a-fA-F]{64}$")
+    min_share: float = Field(default=0.8, gt=0, le=1, description="share of the backbone that must be in the file")
