@@ -50,8 +50,12 @@ class EpochOrder(Sampler[int]):
 
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """Stack the tensors a network needs."""
-    return {key: torch.stack([torch.as_tensor(item[key]) for item in items]) for key in BATCH_KEYS if key in items[0]}
+    """Stack the tensors a network needs, as plain tensors: MONAI's would carry their metadata through every layer."""
+    return {
+        key: torch.stack([torch.as_tensor(item[key]).as_subclass(Tensor) for item in items])
+        for key in BATCH_KEYS
+        if key in items[0]
+    }
 
 
 def make_loader(

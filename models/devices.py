@@ -6,7 +6,7 @@ import contextlib
 from contextlib import AbstractContextManager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from domain.errors import SettingsError
 
@@ -32,7 +32,10 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:
-    """Move a network; on CUDA also to channels-last memory, the layout its 3D convolutions are fastest in."""
-    if device.type == "cuda":
-        return network.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
-    return network.to(device)
+    """Move a network, into channels-last memory: the layout 3D convolutions are fastest in, on CPU and GPU alike."""
+    return network.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
+
+
+def channels_last(image: Tensor) -> Tensor:
+    """The same image (B, C, I, J, K) in channels-last memory."""
+    return image.contiguous(memory_format=torch.channels_last_3d)

@@ -28,6 +28,7 @@ from models.devices import resolve_device
 from models.embedding_alignment import align, fit_alignment
 from models.network import PatternNetwork, build_network
 from models.outputs import NetworkOutputs, gather_outputs
+from models.pretrained import load_pretrained
 from models.training_callbacks import EarlyStop, EpochHistory, EpochSeed, Progress, ProgressReport, WeightAverage
 from models.training_module import Augment, PatternModule
 
@@ -96,7 +97,9 @@ class CrossFit:
     outputs: NetworkOutputs
 
 
-def make_network(items: Items, spec: ModelSpec, *, seed: int, quantitative: Tensor) -> PatternNetwork:
+def make_network(
+    items: Items, spec: ModelSpec, settings: TrainingSettings, *, seed: int, quantitative: Tensor
+) -> PatternNetwork:
     """A fresh network for the shapes of a dataset; quantitative CT scaled by its rows."""
     num_channels = int(items[0][batch_keys.IMAGE].shape[0])
     with torch.random.fork_rng(devices=[]):
@@ -104,6 +107,9 @@ def make_network(items: Items, spec: ModelSpec, *, seed: int, quantitative: Tens
         network = build_network(spec, num_channels=num_channels, num_quantities=quantitative.shape[1])
     if network.encoder is not None:
         network.encoder.fit_scaling(quantitative)
+    network.backbone.recompute_blocks = settings.recompute_blocks
+    if settings.pretrained is not None:
+        load_pretrained(network.backbone, settings.pretrained)
     return network
 
 
@@ -169,7 +175,10 @@ def fit_member(
     """
     targets, quantitative = read_labels(train_items)
     module = PatternModule(
-        make_network(train_items, spec, seed=run.seed, quantitative=quantitative), settings, targets, run.augment
+        make_network(train_items, spec, settings, seed=run.seed, quantitative=quantitative),
+        settings,
+        targets,
+        run.augment,
     )
     callbacks = make_callbacks(settings, run, has_validation=validation_items is not None)
     checkpoint = None if run.run_dir is None else run.run_dir / "last.ckpt"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from domain import batch_keys
-from models.devices import autocast
+from models.devices import autocast, channels_last
 from models.image_statistics import image_statistics
 
 FloatArray = NDArray[np.float64]
@@ -61,7 +61,7 @@ def gather_outputs(network: nn.Module, batches: Iterable[dict[str, Any]], device
         image = batch[batch_keys.IMAGE].to(device, non_blocking=True)
         quantitative = batch[batch_keys.QUANTITATIVE].to(device, non_blocking=True)
         with autocast(device):
-            output = network(image, quantitative)
+            output = network(channels_last(image), quantitative)
         values = {
             "logits": output["pattern_logits"],
             "embedding": output["embedding"],

@@ -15,7 +15,7 @@ from domain import batch_keys
 from domain.patterns import PATTERNS
 from domain.records import PatternPrediction
 from models.belief import Belief
-from models.devices import autocast, place
+from models.devices import autocast, channels_last, place
 from models.evidence import gradient_evidence, mean_evidence, zone_shares
 from models.image_statistics import image_statistics
 from models.network import PatternNetwork
@@ -155,7 +155,7 @@ class Predictor:
                 f"a scan is (C, I, J, K) with quantitative CT (Q,), found {tuple(image.shape)} and "
                 f"{tuple(quantitative.shape)}"
             )
-        return image[None].to(self.device), quantitative[None].to(self.device)
+        return channels_last(image[None].to(self.device)), quantitative[None].to(self.device)
 
     def _evidence(self, image: Tensor, quantitative: Tensor, pattern_index: int) -> NDArray[np.float32] | None:
         maps = [gradient_evidence(member, image, quantitative, pattern_index) for member in self.members]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from domain import batch_keys
 from domain.settings import TrainingSettings
+from models.devices import channels_last
 from models.losses import balanced_class_weights, soft_cross_entropy
 from models.network import PatternNetwork
 
@@ -54,7 +55,7 @@ class PatternModule(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.augment = augment
-        self.network = network
+        self.network = network.to(memory_format=torch.channels_last_3d)
         self.settings = settings
         weights = balanced_class_weights(training_targets, strength=settings.class_balance)
         self.register_buffer("class_weights", weights, persistent=False)
@@ -65,7 +66,7 @@ class PatternModule(lightning.LightningModule):
 
     def shared_step(self, batch: Batch, stage: str) -> Tensor:
         """Loss of one batch, logged as ``<stage>_loss``."""
-        output = self._forward(batch[batch_keys.IMAGE], batch[batch_keys.QUANTITATIVE])
+        output = self._forward(channels_last(batch[batch_keys.IMAGE]), batch[batch_keys.QUANTITATIVE])
         is_training = stage == "train"
         loss = soft_cross_entropy(
             output["pattern_logits"],

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from domain.registry import Registry
 
@@ -17,16 +18,31 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         num_features: Width of what ``pool`` returns; 0 for a backbone that does not look at the image.
+        blocks: What ``feature_map`` runs, one after the other.
+        source: The library's own module whose parameter names published weights carry; None for our own networks.
+        recompute_blocks: Keep only what lies between blocks during training and compute the inside again on the way
+            back: less memory for about a third more time.
     """
 
     num_features: int
+    blocks: nn.Sequential
+    source: nn.Module | None = None
+    recompute_blocks: bool = False
 
     @property
     def sees_image(self) -> bool:
         """There is a feature map to explain."""
         return self.num_features > 0
 
-    @abstractmethod
+    def run_blocks(self, values: Tensor) -> Tensor:
+        """Send values through the blocks."""
+        for block in self.blocks:
+            if self.recompute_blocks and self.training and torch.is_grad_enabled():
+                values = checkpoint(block, values, use_reentrant=False)
+            else:
+                values = block(values)
+        return values
+
     def feature_map(self, image: Tensor) -> Tensor:
         """Local features.
 
@@ -34,8 +50,9 @@ class Backbone(nn.Module, ABC):
             image: Shape (B, C, I, J, K), float32, about 0..1.
 
         Returns:
-            Shape (B, F, i, j, k); cell (0, 0, 0) and the last cell lie at the same corners as in ``image``.
+            Shape (B, F, i, j, k); the map covers the same field as ``image``, in coarser cells.
         """
+        return self.run_blocks(image)
 
     @abstractmethod
     def pool(self, features: Tensor) -> Tensor:
@@ -43,8 +60,22 @@ class Backbone(nn.Module, ABC):
 
     def forward(self, image: Tensor) -> Tensor:
         """Pooled features of an image, (B, C, I, J, K) -> (B, num_features)."""
-        pooled: Tensor = self.pool(self.feature_map(image))
-        return pooled
+        return self.pool(self.feature_map(image))
+
+
+class PooledBackbone(Backbone):
+    """Blocks, then mean and peak of the map."""
+
+    def __init__(self, blocks: nn.Sequential, num_map_features: int, source: nn.Module | None = None) -> None:
+        super().__init__()
+        self.blocks = blocks
+        self.num_features = 2 * num_map_features
+        # Kept out of the registered submodules: its parameters are those of the blocks already.
+        object.__setattr__(self, "source", source)
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Mean and peak."""
+        return mean_and_peak(features)
 
 
 BACKBONES: Registry[Backbone] = Registry("backbone")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from domain.specs import Settings
 from models.backbones.base import BACKBONES, Backbone
@@ -16,6 +16,10 @@ class QuantitativeOnly(Backbone):
     """Looks away: zero features."""
 
     num_features = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential()
 
     def feature_map(self, image: Tensor) -> Tensor:
         """An empty map, (B, 0, 1, 1, 1)."""

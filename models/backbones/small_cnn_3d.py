@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from domain.specs import Settings
-from models.backbones.base import BACKBONES, Backbone, mean_and_peak
+from models.backbones.base import BACKBONES, Backbone, PooledBackbone
 
 
 class SmallCnn3dParams(Settings):
@@ -20,38 +20,15 @@ class SmallCnn3dParams(Settings):
     num_halvings: int = Field(default=3, ge=1, le=6)
 
 
-class SmallCnn3d(Backbone):
-    """Strided convolutions with group normalisation: a scan's result never depends on the rest of its batch."""
-
-    def __init__(self, num_channels: int, params: SmallCnn3dParams) -> None:
-        super().__init__()
-        stages: list[nn.Module] = []
-        incoming = num_channels
-        for stage in range(params.num_stages):
-            outgoing = params.width * 2 ** min(stage, 3)
-            stride = 2 if stage < params.num_halvings else 1
-            stages.append(
-                nn.Sequential(
-                    nn.Conv3d(incoming, outgoing, kernel_size=3, stride=stride, padding=1, bias=False),
-                    nn.GroupNorm(4, outgoing),
-                    nn.GELU(),
-                )
-            )
-            incoming = outgoing
-        self.stages = nn.Sequential(*stages)
-        self.num_features = 2 * incoming
-
-    def feature_map(self, image: Tensor) -> Tensor:
-        """See ``Backbone.feature_map``; the grid shrinks by ``2 ** num_halvings``."""
-        features: Tensor = self.stages(image)
-        return features
-
-    def pool(self, features: Tensor) -> Tensor:
-        """Mean and peak."""
-        return mean_and_peak(features)
-
-
 @BACKBONES.register("small_cnn_3d", version=1, params=SmallCnn3dParams)
 def build(params: SmallCnn3dParams, *, num_channels: int) -> Backbone:
-    """Build it for ``num_channels`` input channels."""
-    return SmallCnn3d(num_channels, params)
+    """Strided convolutions with group normalisation: a scan's result never depends on the rest of its batch."""
+    stages: list[nn.Module] = []
+    incoming = num_channels
+    for stage in range(params.num_stages):
+        outgoing = params.width * 2 ** min(stage, 3)
+        stride = 2 if stage < params.num_halvings else 1
+        convolution = nn.Conv3d(incoming, outgoing, kernel_size=3, stride=stride, padding=1, bias=False)
+        stages.append(nn.Sequential(convolution, nn.GroupNorm(4, outgoing), nn.GELU()))
+        incoming = outgoing
+    return PooledBackbone(nn.Sequential(*stages), incoming)
