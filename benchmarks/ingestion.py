@@ -1,6 +1,6 @@
 """Reading speed beside today's readers, in one run: folder of DICOM to HU volume, JPEG-LS, and the header scan.
 
-python benchmarks/ingestion.py --out docs/benchmarks/ingestion.md      (about 3 minutes; needs SimpleITK, MONAI, dcm2niix)
+python benchmarks/ingestion.py --out docs/benchmarks/ingestion.md   (3 minutes; wants SimpleITK, MONAI, dcm2niix)
 """
 
 from __future__ import annotations
@@ -122,8 +122,14 @@ def reading_table(folder: Path, repeats: int) -> list[str]:
     for name, read in readers().items():
         try:
             other = read(folder)
-            same = other.size == ours.size and np.array_equal(np.sort(other.ravel()[::997]), np.sort(ours.ravel()[::997]))
-            equal[name] = "same" if other.shape == ours.shape and np.array_equal(other, ours) else ("values same" if same else "other layout")
+            same = other.size == ours.size and np.array_equal(
+                np.sort(other.ravel()[::997]), np.sort(ours.ravel()[::997])
+            )
+            equal[name] = (
+                "same"
+                if other.shape == ours.shape and np.array_equal(other, ours)
+                else ("values same" if same else "other layout")
+            )
             seconds[name] = median_seconds(lambda read=read: read(folder), repeats)
         except Exception as error:  # noqa: BLE001 - a peer that fails is a row of the table
             equal[name] = f"fails: {type(error).__name__}"
@@ -164,17 +170,32 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        lines = ["# Reading speed", "", f"{platform.machine()}, Python {platform.python_version()}; warm page cache, ",
-                 f"median of {arguments.repeats}. Command: `python benchmarks/ingestion.py`.", ""]
+        lines = [
+            "# Reading speed",
+            "",
+            f"{platform.machine()}, Python {platform.python_version()}; warm page cache, ",
+            f"median of {arguments.repeats}. Command: `python benchmarks/ingestion.py`.",
+            "",
+        ]
         if arguments.only in (None, "plain", "scan"):
             write_reference(work / "plain", jpeg_ls=False)
         if arguments.only in (None, "plain"):
-            lines += [f"## {NUM_SLICES} slices {SIDE} x {SIDE}, uncompressed", "", *reading_table(work / "plain", arguments.repeats), ""]
+            lines += [
+                f"## {NUM_SLICES} slices {SIDE} x {SIDE}, uncompressed",
+                "",
+                *reading_table(work / "plain", arguments.repeats),
+                "",
+            ]
         if arguments.only in (None, "jpegls"):
             write_reference(work / "jpegls", jpeg_ls=True)
             lines += ["## The same in JPEG-LS", "", *reading_table(work / "jpegls", arguments.repeats), ""]
         if arguments.only in (None, "scan"):
-            lines += ["## Header scan, series building and choice", "", scan_line(work / "plain", arguments.repeats), ""]
+            lines += [
+                "## Header scan, series building and choice",
+                "",
+                scan_line(work / "plain", arguments.repeats),
+                "",
+            ]
     text = "\n".join(lines)
     sys.stdout.write(text + "\n")
     if arguments.out:

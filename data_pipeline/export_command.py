@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from data_pipeline.deidentify import AUDIT_COLUMNS, export_deidentified
 from data_pipeline.discovery import survey
 from data_pipeline.inspect_command import add_scan_arguments, survey_options
 from data_pipeline.nifti_writer import nifti_bytes
@@ -33,7 +35,16 @@ def add_parser(subparsers: Any) -> None:
     )
     add_scan_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument(
+        "--deidentify",
+        action="store_true",
+        help="write pseudonymised DICOM copies instead (PS3.15 basic profile, dates shifted per patient); text burned "
+        "into pixels is not looked for",
+    )
     parser.set_defaults(run=run)
+
+
+Failure = dict[str, str]
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
@@ -42,14 +53,15 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     found = survey(arguments.scans, **options)
     chosen = [series for series in found.series if series.selected]
     rejected_studies = {item.study_key for item in found.series} - {item.study_key for item in chosen}
-    failures: list[dict[str, str]] = []
+    write = _copy_as_dicom if arguments.deidentify else _export
+    failures: list[Failure] = []
     try:
         write_whole(arguments.out / "private" / "series.csv", series_csv(found.series))
         write_whole(arguments.out / "private" / "files.csv", files_csv(found.files))
         for index, series in enumerate(chosen, start=1):
-            sys.stdout.write(
-                f"[{index}/{len(chosen)}] {series.series_key}: {_export(series, arguments.out, failures, options)}\n"
-            )
+            outcome = _attempt(write, series, arguments.out, options, failures)
+            sys.stdout.write(f"[{index}/{len(chosen)}] {series.series_key}: {outcome}\n")
+            sys.stdout.flush()
         write_whole(arguments.out / "failures.csv", csv_text(FAILURE_COLUMNS, failures))
     except OSError as error:
         raise OutputFolderError(f"{arguments.out}: cannot be written: {error.strerror}") from error
@@ -58,10 +70,16 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.SOME_FAILED if failures or rejected_studies else ExitCode.OK
 
 
-def _export(series: SeriesRef, out: Path, failures: list[dict[str, str]], options: dict[str, Any]) -> str:
+def _attempt(
+    write: Callable[[SeriesRef, Path, dict[str, Any]], str],
+    series: SeriesRef,
+    out: Path,
+    options: dict[str, Any],
+    failures: list[Failure],
+) -> str:
     """Write one series; a word for the screen."""
     try:
-        volume = read_volume(series, policy=options["policy"])
+        return write(series, out, options)
     except StudyError as error:
         failures.append(
             {
@@ -72,9 +90,20 @@ def _export(series: SeriesRef, out: Path, failures: list[dict[str, str]], option
             }
         )
         return f"not exported, {error.code.value}: {error.message}"
+
+
+def _export(series: SeriesRef, out: Path, options: dict[str, Any]) -> str:
+    volume = read_volume(series, policy=options["policy"])
     write_whole(out / f"{series.series_key}.nii.gz", nifti_bytes(volume))
     write_whole(out / f"{series.series_key}.json", json.dumps(facts_of(series, volume), indent=1) + "\n")
     return f"{volume.voxels.shape[2]} slices"
+
+
+def _copy_as_dicom(series: SeriesRef, out: Path, options: dict[str, Any]) -> str:
+    audit = export_deidentified(series, out / "dicom" / series.series_key, options["secret"])
+    rows = audit.rows(series.series_key)
+    write_whole(out / "private" / f"audit_{series.series_key}.csv", csv_text(AUDIT_COLUMNS, rows))
+    return f"{len(series.files)} files; {audit.notes[-1]}"
 
 
 def facts_of(series: SeriesRef, volume: Volume) -> dict[str, Any]:
