@@ -18,6 +18,7 @@ POST_BASELINE = re.compile(
     r"|follow_?up\w*|last_seen|outcome|later_\w+|second_line\w*|rescue\w*|autopsy)(_|=|$)"
 )
 LEAK_MIN_EVENTS = 10  # below it missingness can match the event by chance
+INFORMATIVE_Z = 3.0  # of the log rate ratio; many columns are looked at
 LEAK_AGREEMENT = 0.98  # share of patients in whom "missing" and "event" (or its opposite) agree
 
 
@@ -119,4 +120,30 @@ def _warnings(data: PrognosticData) -> tuple[str, ...]:
     warnings = []
     if data.patterns_out_of_fold is None and data.pattern_probabilities is not None:
         warnings.append("it was not declared whether pattern probabilities were out-of-fold")
+    if data.antibodies is not None and data.antibodies.shape[1]:
+        untested = np.asarray((data.antibodies < 0).all(axis=1))
+        if ratio := _informative(untested, data):
+            warnings.append(
+                f"who was tested for antibodies is related to the outcome (event rate of the untested x {ratio:.1f}): "
+                "where another testing policy holds, use untested_mode: marginal"
+            )
+    for index, name in enumerate(data.covariate_names):
+        if data.covariates is not None and (ratio := _informative(np.isnan(data.covariates[:, index]), data)):
+            warnings.append(
+                f"{name}: patients without it have {ratio:.1f} x the event rate; missing is informative here"
+            )
     return tuple(warnings)
+
+
+def _informative(missing: NDArray[np.bool_], data: PrognosticData) -> float | None:
+    """Ratio of event rates, missing against present, where it is beyond chance; else None."""
+    assert data.time_days is not None
+    assert data.cause is not None
+    has_event = data.cause > 0
+    events = np.array([(has_event & missing).sum(), (has_event & ~missing).sum()], dtype=np.float64)
+    if events.min() < LEAK_MIN_EVENTS:
+        return None
+    days = np.array([data.time_days[missing].sum(), data.time_days[~missing].sum()])
+    rates = events / np.maximum(days, 1.0)
+    log_ratio = float(np.log(rates[0] / rates[1]))
+    return float(np.exp(log_ratio)) if abs(log_ratio) > INFORMATIVE_Z * np.sqrt((1 / events).sum()) else None

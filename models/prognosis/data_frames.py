@@ -1,0 +1,145 @@
+"""A data frame as the head's arrays, by the same columns as a case table. For use from Python; scans play no part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from domain.antibodies import STATUS_CODES, AntibodyStatus, AntibodyVocabulary, load_antibody_vocabulary
+from domain.covariates import CovariateEntry, CovariateKind, CovariateValue, CovariateVocabulary
+from domain.covariates import load_covariate_vocabulary as load_covariates
+from domain.endpoints import Endpoint
+from domain.errors import PrognosisDataError
+from domain.prognostic_data import PrognosticData
+
+MAX_SHOWN = 3  # values quoted in one message
+
+
+def data_from_frame(
+    frame: pd.DataFrame,
+    endpoint: Endpoint | None = None,
+    *,
+    antibodies: AntibodyVocabulary | None = None,
+    covariates: CovariateVocabulary | None = None,
+) -> PrognosticData:
+    """Code a frame with the columns of a case table (``ab_mda5``, ``ferritin_ng_ml``, ``time_days``, ...).
+
+    Args:
+        frame: One row per patient. Absent columns are missing inputs; ``case_id``, ``patient_id`` and ``site`` may be
+            absent too.
+        endpoint: Codes the outcome columns it names; None for patients to be predicted.
+        antibodies: The shipped vocabulary where None.
+        covariates: The shipped vocabulary where None; a cohort's own YAML for other covariates.
+
+    Raises:
+        PrognosisDataError: Unknown states, levels or events, values out of range, and columns that look like a
+            covariate without a declared unit; every problem named at once.
+    """
+    panel, vocabulary = antibodies or load_antibody_vocabulary(), covariates or load_covariates()
+    problems: list[str] = []
+    states = np.array([_states(frame, f"ab_{key}", problems) for key in panel.keys], dtype=np.int8).T
+    values = {entry.key: _values(frame, entry, problems) for entry in vocabulary.covariates}
+    rows = [_row(values, index) for index in range(len(frame))]
+    problems += _undeclared_units(frame, vocabulary)
+    data = PrognosticData(
+        case_ids=_texts(frame, "case_id") or tuple(f"row_{index:06d}" for index in range(len(frame))),
+        antibody_keys=panel.keys,
+        antibodies=states,
+        covariate_names=vocabulary.coded_names,
+        covariates=vocabulary.code(rows),
+        centres=_texts(frame, "site"),
+        antibody_groups=panel.group_names,
+        covariate_blocks=vocabulary.coded_blocks,
+        patient_ids=_texts(frame, "patient_id"),
+    )
+    if endpoint is not None:
+        data = _with_outcomes(data, frame, endpoint, problems)
+    if problems:
+        raise PrognosisDataError(problems)
+    return data
+
+
+def _texts(frame: pd.DataFrame, column: str) -> tuple[str, ...] | None:
+    return tuple(str(value) for value in frame[column]) if column in frame else None
+
+
+def _states(frame: pd.DataFrame, column: str, problems: list[str]) -> list[int]:
+    """Codes of one antibody column; not tested where the column or the cell is empty."""
+    if column not in frame:
+        return [STATUS_CODES[AntibodyStatus.NOT_TESTED]] * len(frame)
+    words = [AntibodyStatus.NOT_TESTED.value if pd.isna(v) or v == "" else str(v) for v in frame[column]]
+    known = {status.value for status in AntibodyStatus}
+    if wrong := sorted(set(words) - known)[:MAX_SHOWN]:
+        problems.append(f"{column}: {', '.join(map(repr, wrong))}; expected {', '.join(sorted(known))} or blank")
+    return [STATUS_CODES[AntibodyStatus(word)] if word in known else 0 for word in words]
+
+
+def _values(frame: pd.DataFrame, entry: CovariateEntry, problems: list[str]) -> list[CovariateValue | None]:
+    """Values of one covariate in its canonical unit, None where missing."""
+    for column, factor in entry.columns_with_factor.items():
+        if column in frame:
+            given = [None if pd.isna(value) or value == "" else value for value in frame[column]]
+            coded = [_value(value, entry, factor) for value in given]
+            wrong = [v for v, c in zip(given, coded, strict=True) if v is not None and c is None]
+            if wrong:
+                shown = ", ".join(map(repr, wrong[:MAX_SHOWN]))
+                problems.append(f"{column}: impossible value(s) {shown}; expected {_expected(entry)}")
+            return coded
+    return [None] * len(frame)
+
+
+def _value(value: Any, entry: CovariateEntry, factor: float) -> CovariateValue | None:
+    """A value in the canonical unit; None where it is missing or impossible."""
+    if value is None:
+        return None
+    if entry.kind is CovariateKind.CATEGORICAL:
+        return str(value) if str(value) in entry.levels else None
+    try:
+        number = float(value) * factor
+    except (TypeError, ValueError):
+        return None
+    low, high = entry.plausible_range
+    return number if np.isfinite(number) and low <= number <= high else None
+
+
+def _expected(entry: CovariateEntry) -> str:
+    if entry.kind is CovariateKind.CATEGORICAL:
+        return ", ".join(entry.levels)
+    low, high = entry.plausible_range
+    return f"{low:g} to {high:g} {entry.unit}"
+
+
+def _row(values: Mapping[str, Sequence[CovariateValue | None]], index: int) -> dict[str, CovariateValue]:
+    return {key: value for key, column in values.items() if (value := column[index]) is not None}
+
+
+def _undeclared_units(frame: pd.DataFrame, vocabulary: CovariateVocabulary) -> list[str]:
+    """Columns that name a covariate without its unit, or with one that is not declared."""
+    problems = []
+    for column in map(str, frame.columns):
+        for entry in vocabulary.covariates:
+            named = column == entry.key or column.startswith(f"{entry.key}_")
+            if entry.unit and named and not any(column in e.columns_with_factor for e in vocabulary.covariates):
+                units = ", ".join(entry.columns_with_factor)
+                problems.append(f"{column}: the unit of {entry.key} is not declared; known columns: {units}")
+    return problems
+
+
+def _with_outcomes(
+    data: PrognosticData, frame: pd.DataFrame, endpoint: Endpoint, problems: list[str]
+) -> PrognosticData:
+    missing = [name for name in (endpoint.time_column, endpoint.event_column) if name not in frame]
+    if missing:
+        problems += [f"{name}: the column is absent; endpoint {endpoint.name!r} needs it" for name in missing]
+        return data
+    words = [str(event) for event in frame[endpoint.event_column]]
+    causes = [endpoint.cause_index(word) for word in words]
+    if wrong := sorted({w for w, cause in zip(words, causes, strict=True) if cause is None})[:MAX_SHOWN]:
+        problems.append(f"{endpoint.event_column}: unknown event(s) {', '.join(map(repr, wrong))}")
+    return data.replaced(
+        time_days=frame[endpoint.time_column].to_numpy(dtype=np.float64),
+        cause=np.array([cause or 0 for cause in causes], dtype=np.int64),
+    )
