@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,9 @@ from scipy.special import log_softmax, softmax
 
 from domain.prognostic_data import PrognosticData
 from models.prognosis.antibody_coding import EXCLUSIVE_GROUPS, NEGATIVE, POSITIVE
-from models.prognosis.feature_space import FeatureSpace
+
+if TYPE_CHECKING:
+    from models.prognosis.feature_space import FeatureSpace
 
 FloatArray = NDArray[np.float64]
 
@@ -38,6 +41,23 @@ class AntibodyPosterior:
     def probabilities(self, space: FeatureSpace, data: PrognosticData) -> FloatArray:
         """Probability of each class from image and covariates alone. Shape (N, C)."""
         return np.asarray(softmax(self.intercept + _features(space, data) @ self.slopes.T, axis=1))
+
+    def consistent(self, space: FeatureSpace, data: PrognosticData) -> FloatArray:
+        """The same, given what was tested: a class whose group was tested gets none of it. Shape (N, C)."""
+        _, unknown = space.antibody.group_states(data)
+        probability = self.probabilities(space, data)
+        for column, name in enumerate(self.classes[:-1]):
+            tested = unknown[:, space.antibody.groups.index(name)] <= UNTESTED_SHARE
+            probability[tested, column] = 0.0
+        return np.asarray(probability / probability.sum(axis=1, keepdims=True))
+
+    def expected_positive(self, space: FeatureSpace, data: PrognosticData) -> FloatArray:
+        """Probability that each group is positive though it was not tested; 0 where it was. Shape (N, G)."""
+        expected = np.zeros((len(data), len(space.antibody.groups)))
+        probability = self.consistent(space, data)
+        for column, name in enumerate(self.classes[:-1]):
+            expected[:, space.antibody.groups.index(name)] = probability[:, column]
+        return expected
 
 
 def _features(space: FeatureSpace, data: PrognosticData) -> FloatArray:
@@ -100,10 +120,7 @@ def scenarios(posterior: AntibodyPosterior, space: FeatureSpace, data: Prognosti
     coding = space.antibody
     states, (_, unknown) = coding.states(data), coding.group_states(data)
     untested = {g: unknown[:, i] > UNTESTED_SHARE for i, g in enumerate(coding.groups) if g in EXCLUSIVE_GROUPS}
-    probability = posterior.probabilities(space, data)
-    for column, name in enumerate(posterior.classes[:-1]):
-        probability[~untested[name], column] = 0.0
-    probability /= probability.sum(axis=1, keepdims=True)
+    probability = posterior.consistent(space, data)
     filled = states.copy()
     for group, rows in untested.items():
         filled[np.ix_(rows, coding.members(group))] = NEGATIVE

@@ -12,7 +12,6 @@ from domain.endpoints import Endpoint
 from domain.prognostic_data import PrognosticData
 from domain.settings import PrognosisSettings
 from models.prognosis.antibody_coding import NOT_TESTED
-from models.prognosis.antibody_posterior import fit_antibody_posterior
 from models.prognosis.feature_space import Family, FeatureSpace, fit_feature_space
 from models.prognosis.fitting import MIN_CENTRES_TO_RESAMPLE, Problem, Target, assemble, bootstrap, fit_targets
 from models.prognosis.guards import check_training_data
@@ -69,7 +68,6 @@ def fit_state(
         plan=plan,
         hazards=hazards,
         replicates=replicates,
-        posterior=fit_antibody_posterior(cohort, space),
         mean_static=static.mean(axis=0),
         mean_temporal=temporal.mean(axis=0),
         recalibration_shift=np.zeros((num_causes, grid.num_intervals)),

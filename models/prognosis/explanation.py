@@ -190,12 +190,12 @@ def plausible_range(model: PrognosticModel, data: PrognosticData) -> tuple[Horiz
     """Lowest and highest survival over the plausible classes of untested antibodies; empty if all were tested."""
     state = model.state
     _, unknown = state.space.antibody.group_states(data)
-    if state.posterior is None:
+    if state.space.posterior is None:
         return ()
-    groups = [state.space.antibody.groups.index(name) for name in state.posterior.classes if name != NONE_CLASS]
+    groups = [state.space.antibody.groups.index(name) for name in state.space.posterior.classes if name != NONE_CLASS]
     if not (unknown[0, groups] > UNTESTED_SHARE).any():
         return ()
-    options = scenarios(state.posterior, state.space, data)
+    options = scenarios(state.space.posterior, state.space, data)
     plausible = [scenario for scenario in options if scenario.weight[0] >= PLAUSIBLE_PROBABILITY]
     days = [float(day) for day in model.endpoint.horizons_days]
     answers = np.array([model.survival(scenario.data, days)[0] for scenario in plausible])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from domain.prognostic_data import PrognosticData
 from domain.settings import PrognosisSettings
 from models.prognosis.antibody_coding import NOT_TESTED, AntibodyCoding, fit_antibody_coding
+from models.prognosis.antibody_posterior import AntibodyPosterior, fit_antibody_posterior
 from models.prognosis.clinical_coding import ClinicalCoding, base_key, fit_clinical_coding
 from models.prognosis.image_coding import ImageCoding, fit_image_coding
 
@@ -53,6 +54,7 @@ class FeatureSpace:
         antibody: Coding of the antibodies.
         gate_groups: Antibody groups with gates and log-time effects, of those in the cohort.
         gate_covariates: Coded covariates that are gated, of those in the cohort.
+        posterior: Antibody class given the rest; None where no antibody was seen positive.
     """
 
     clinical: ClinicalCoding
@@ -60,6 +62,7 @@ class FeatureSpace:
     antibody: AntibodyCoding
     gate_groups: tuple[str, ...]
     gate_covariates: tuple[str, ...]
+    posterior: AntibodyPosterior | None
 
     @cached_property
     def static_columns(self) -> tuple[Column, ...]:
@@ -75,8 +78,7 @@ class FeatureSpace:
             columns += [Column(f"{group} {s}", ANTIBODY_BLOCK, Family.ANTIBODY) for s in ("positive", "not tested")]
         columns += [Column(key, ANTIBODY_BLOCK, Family.DEVIATION) for key in self.antibody.deviation_keys]
         for group in self.gate_groups:
-            for state in ("positive", "not tested"):
-                columns += [Column(f"{group} {state} x {n}", GATE_BLOCK, Family.GATE) for n in self.gated_names]
+            columns += [Column(f"{group} x {name}", GATE_BLOCK, Family.GATE) for name in self.gated_names]
         return tuple(columns)
 
     @property
@@ -101,6 +103,8 @@ class FeatureSpace:
         if self.image.names:
             parts.append(self.image.missing(data)[:, None])
         positive, unknown = self.antibody.group_states(data)
+        if self.posterior is not None:
+            positive = positive + self.posterior.expected_positive(self, data)
         states = np.stack([positive, unknown], axis=2)  # (N, G, 2)
         parts.append(states.reshape(len(data), -1))
         deviations = [self.antibody.keys.index(key) for key in self.antibody.deviation_keys]
@@ -109,7 +113,7 @@ class FeatureSpace:
         gated = np.column_stack([image[:, self.image.gated], clinical[:, covariates]])  # (N, F)
         groups = [self.antibody.groups.index(group) for group in self.gate_groups]
         gate_states = states[:, groups].reshape(len(data), -1)  # (N, 2 gate groups)
-        parts.append((gate_states[:, :, None] * gated[:, None, :]).reshape(len(data), -1))
+        parts.append((positive[:, groups, None] * gated[:, None, :]).reshape(len(data), -1))
         return np.column_stack(parts), gate_states
 
     def has_image(self, data: PrognosticData) -> NDArray[np.bool_]:
@@ -126,13 +130,15 @@ def fit_feature_space(data: PrognosticData, settings: PrognosisSettings) -> Feat
     """Learn codings from a training cohort; outcomes are not looked at."""
     clinical = fit_clinical_coding(data)
     antibody = fit_antibody_coding(data, settings.weak_positive_weight)
-    return FeatureSpace(
+    draft = FeatureSpace(
         clinical=clinical,
         image=fit_image_coding(data, settings.num_embedding_components),
         antibody=antibody,
         gate_groups=tuple(g for g in sorted(settings.gate_groups) if g in antibody.groups),
         gate_covariates=_present(clinical.names, settings.gate_covariates),
+        posterior=None,
     )
+    return replace(draft, posterior=fit_antibody_posterior(data, draft))
 
 
 def _present(names: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:

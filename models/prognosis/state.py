@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain.prognostic_data import PrognosticData
-from models.prognosis.antibody_posterior import AntibodyPosterior, scenarios
+from models.prognosis.antibody_posterior import scenarios
 from models.prognosis.feature_space import FeatureSpace
 from models.prognosis.hazards import CausePlan, Hazards, Replicates
 from models.prognosis.time_grid import TimeGrid
@@ -70,7 +70,6 @@ class ModelState:
         plan: How each cause was fitted.
         hazards: The fit.
         replicates: The fit on bootstrap samples.
-        posterior: Antibody class given the rest; None where no antibody was seen positive.
         mean_static: Training mean of the static columns, shape (P,).
         mean_temporal: Training mean of the log-time columns, shape (Q,).
         recalibration_shift: Added to every log hazard, per cause and interval, shape (K, J).
@@ -83,7 +82,6 @@ class ModelState:
     plan: CausePlan
     hazards: Hazards
     replicates: Replicates
-    posterior: AntibodyPosterior | None
     mean_static: FloatArray
     mean_temporal: FloatArray
     recalibration_shift: FloatArray
@@ -99,11 +97,11 @@ class ModelState:
     def designs(self, data: PrognosticData, untested_mode: str) -> tuple[Design, ...]:
         """One design in ``state`` mode; one per antibody class in ``marginal`` mode, weights adding up to 1."""
         own = self.design(data)
-        if untested_mode == "state" or self.posterior is None:
+        if untested_mode == "state" or self.space.posterior is None:
             return (own,)
         return tuple(
             replace(self.design(scenario.data), is_empty=own.is_empty, weight=scenario.weight)
-            for scenario in scenarios(self.posterior, self.space, data)
+            for scenario in scenarios(self.space.posterior, self.space, data)
         )
 
     def log_hazard(self, design: Design, hazards: Hazards) -> FloatArray:
