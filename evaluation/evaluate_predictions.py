@@ -15,7 +15,7 @@ from domain.evaluation_result import EVERYONE, Caution, CohortSummary, Comparato
 from domain.patterns import PATTERNS
 from domain.records import Case
 from domain.settings import EvaluateSettings
-from evaluation import pattern_part, survival_part
+from evaluation import pattern_part, survival_curves, survival_part
 from evaluation.baselines import predict_baselines
 from evaluation.cause_comparison import compare_causes
 from evaluation.cautions import find_cautions
@@ -99,8 +99,8 @@ def evaluate(
         extra = _comparisons(cohort, sample, endpoint, (context, training), settings)
         metrics, differences, comparators = metrics + extra[0], differences + extra[1], comparators + extra[2]
     by_subgroup, subgroup_points = subgroup_metrics(cohort, counts, endpoint, level, seed)
-    points = survival_part.calibration_points(sample, level, EVERYONE) if sample is not None else []
-    decision = survival_part.decision_curves(sample, DECISION_HORIZONS_DAYS, level) if sample is not None else []
+    points = survival_curves.calibration_points(sample, level, EVERYONE) if sample is not None else []
+    decision = survival_curves.decision_curves(sample, DECISION_HORIZONS_DAYS, level) if sample is not None else []
     return EvaluationResult(
         trained_on=context.trained_on,
         is_synthetic=context.is_synthetic,
@@ -117,7 +117,7 @@ def evaluate(
         confusion=pattern_part.confusion_matrix(cohort),
         curves=(
             *pattern_part.coverage_accuracy_curve(cohort, counts, level),
-            *survival_part.risk_group_curves(cohort, counts, endpoint, level),
+            *survival_curves.risk_group_curves(cohort, counts, endpoint, level),
             *decision,
         ),
         calibration=tuple(points + subgroup_points),

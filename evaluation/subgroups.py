@@ -12,9 +12,9 @@ from domain.records import Case
 from evaluation.cohort import Cohort
 from evaluation.intervals import FloatArray
 from evaluation.pattern_part import labelled_rows, pattern_metrics
+from evaluation.survival_curves import calibration_points
 from evaluation.survival_part import (
     MIN_EVENTS_SUBGROUP,
-    calibration_points,
     outcome_rows,
     overall_metrics,
     survival_sample,

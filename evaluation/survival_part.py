@@ -1,4 +1,4 @@
-"""The survival half of an evaluation: metrics, calibration, risk groups and decision curves of one cohort."""
+"""The survival half of an evaluation: what can be evaluated, and every metric of it. Curves: ``survival_curves``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain.endpoints import Endpoint
-from domain.evaluation_result import EVENT_FREE, CalibrationPoint, Curve, CurvePoint, Metric
+from domain.evaluation_result import EVENT_FREE, Metric
 from evaluation import survival, survival_calibration
 from evaluation.cohort import UNKNOWN_CAUSE, Cohort
-from evaluation.incidence import event_free_curve, observed_incidence, risk_table
-from evaluation.intervals import FloatArray, interval
+from evaluation.goodness_of_fit import a_calibration
+from evaluation.incidence import event_free_curve, risk_table
+from evaluation.intervals import FloatArray
 from evaluation.metric_rows import Place, metric_row, not_available
-from evaluation.net_benefit import THRESHOLDS, net_benefit, net_benefit_of_all
 from evaluation.survival import Observed
 
 IntArray = NDArray[np.int64]
@@ -22,7 +22,6 @@ IntArray = NDArray[np.int64]
 MIN_EVENTS = 5  # fewer: "n/a (k events)"
 MIN_EVENTS_SUBGROUP = 10
 MIN_LEFT_AT_HORIZON = 5  # event-free and under observation at t; fewer, and t is not evaluated
-MAX_CURVE_POINTS = 60
 RANKING = ("uno_c", "harrell_c")
 
 
@@ -107,9 +106,21 @@ def overall_metrics(sample: SurvivalSample | None, cohort: Cohort, level: float,
     ibs, ibs_reference = (survival.integrate(sample.days, table) for table in (brier, reference))
     metrics.append(metric_row("ibs", ibs, place, level, f"mean over {sample.days[0]:g} to {sample.tau:g} days"))
     metrics.append(metric_row("ipa", survival.prediction_accuracy_index(ibs, ibs_reference), place, level))
+    metrics.append(_whole_curve_test(sample, place))
     for column, day in enumerate(sample.days):
         metrics += _at_horizon(sample, 1 - sample.survival[:, column], float(day), None, (level, subgroup, EVENT_FREE))
     return metrics
+
+
+def _whole_curve_test(sample: SurvivalSample, place: Place) -> Metric:
+    """A-calibration of the predicted curve; a p-value has no interval."""
+    observed = sample.observed
+    test = a_calibration(sample.survival, sample.days, observed.time_days, (observed.cause > 0).astype(np.float64))
+    name = "a_calibration_p"
+    if not np.isfinite(test.p_value):
+        return not_available(name, place)
+    note = f"chi-square {test.statistic:.1f}, {test.degrees} bins; a large p is no proof of calibration"
+    return not_available(name, place, note).model_copy(update={"value": test.p_value})
 
 
 def cause_metrics(sample: SurvivalSample | None, endpoint: Endpoint, level: float, subgroup: str) -> list[Metric]:
@@ -178,112 +189,3 @@ def _at_horizon(
         "ici": survival_calibration.integrated_calibration_index(risk, curve.smooth_risk, observed.counts),
     }
     return [metric_row(name, replicates, place, level) for name, replicates in values.items()]
-
-
-def calibration_points(sample: SurvivalSample, level: float, subgroup: str) -> list[CalibrationPoint]:
-    """Quarters of predicted risk against Kaplan-Meier incidence, at each horizon with enough events."""
-    points = []
-    for column, day in enumerate(sample.days):
-        if sample.observed.num_events_by(float(day), None) < MIN_EVENTS_SUBGROUP:
-            continue
-        risk = 1 - sample.survival[:, column]
-        groups = survival_calibration.risk_quarters(risk)
-        for group in np.unique(groups):
-            points.append(_calibration_point(sample, risk, groups == group, (float(day), level, subgroup)))
-    return points
-
-
-def _calibration_point(
-    sample: SurvivalSample, risk: FloatArray, rows: NDArray[np.bool_], words: tuple[float, float, str]
-) -> CalibrationPoint:
-    day, level, subgroup = words
-    time_days, cause = sample.observed.time_days[rows], sample.observed.cause[rows]
-    seen = observed_incidence(time_days, cause, sample.observed.counts[:, rows], np.array([day]), None)[:, 0]
-    limits = interval(seen, level)
-    exists, has_limits = np.isfinite(limits.value), np.isfinite(limits.lo)
-    return CalibrationPoint(
-        target=EVENT_FREE,
-        subgroup=subgroup,
-        horizon_days=day,
-        predicted=float(risk[rows].mean()),
-        observed=limits.value if exists else None,
-        lo=limits.lo if has_limits else None,
-        hi=limits.hi if has_limits else None,
-        n=int(rows.sum()),
-        events=int(((time_days <= day) & (cause > 0)).sum()),
-    )
-
-
-def risk_group_curves(cohort: Cohort, counts: FloatArray, endpoint: Endpoint, level: float) -> list[Curve]:
-    """Observed (Kaplan-Meier) and mean predicted event-free probability per predicted risk group."""
-    rows = outcome_rows(cohort)
-    part, counts = cohort.take(rows), counts[:, rows]
-    horizons = np.array(endpoint.horizons_days, dtype=np.float64)
-    curves = []
-    for group in (group.key for group in endpoint.risk_groups):
-        members = np.array([name == group for name in part.risk_groups], dtype=bool)
-        if not members.any():
-            continue
-        events = int((part.cause[members] > 0).sum())
-        observed = _observed_points(part.time_days[members], part.cause[members], counts[:, members], level)
-        predicted = np.hstack([np.ones((int(members.sum()), 1)), part.survival[members]]).mean(axis=0)
-        points = [
-            CurvePoint(x=float(x), y=float(y)) for x, y in zip(np.r_[0.0, horizons], predicted, strict=True) if y == y
-        ]
-        size = int(members.sum())
-        curves.append(Curve(kind="risk_group_observed", name=group, points=tuple(observed), n=size, events=events))
-        curves.append(Curve(kind="risk_group_predicted", name=group, points=tuple(points), n=size, events=events))
-    return curves
-
-
-def _observed_points(time_days: FloatArray, cause: IntArray, counts: FloatArray, level: float) -> list[CurvePoint]:
-    curve = event_free_curve(risk_table(time_days, cause, counts))
-    days = np.unique(np.r_[0.0, curve.times])
-    if len(days) > MAX_CURVE_POINTS:
-        days = np.unique(np.r_[0.0, np.quantile(time_days, np.linspace(0, 1, MAX_CURVE_POINTS))])
-    values = curve.at(days)
-    points = []
-    for column, day in enumerate(days):
-        limits = interval(values[:, column], level)
-        has_limits = np.isfinite(limits.lo)
-        points.append(
-            CurvePoint(
-                x=float(day),
-                y=limits.value,
-                lo=limits.lo if has_limits else None,
-                hi=limits.hi if has_limits else None,
-            )
-        )
-    return points
-
-
-def decision_curves(sample: SurvivalSample, horizons: tuple[float, ...], level: float) -> list[Curve]:
-    """Net benefit of the model and of acting on all, at the horizons that can be evaluated."""
-    curves, thresholds = [], np.array(THRESHOLDS)
-    for day in horizons:
-        events = sample.observed.num_events_by(day, None)
-        if day not in sample.days or events < MIN_EVENTS_SUBGROUP:
-            continue
-        risk = 1 - sample.survival[:, int(np.flatnonzero(sample.days == day)[0])]
-        both = {
-            "model": net_benefit(risk, sample.observed, day, thresholds),
-            "act_on_all": net_benefit_of_all(sample.observed, day, thresholds),
-        }
-        for name, values in both.items():
-            limits = [interval(values[:, column], level) for column in range(len(thresholds))]
-            points = tuple(
-                CurvePoint(x=float(x), y=one.value, lo=one.lo, hi=one.hi)
-                for x, one in zip(thresholds, limits, strict=True)
-                if np.isfinite(one.lo)
-            )
-            curves.append(
-                Curve(
-                    kind="net_benefit",
-                    name=name,
-                    points=points,
-                    n=len(risk),
-                    events=events,
-                    horizon_days=day,
-                )
-            )
-    return curves

@@ -19,7 +19,13 @@ from reports.evaluation_words import GROUPS, METRIC_NAMES, headline, metric_name
 
 JSON_NAME, CSV_NAME = "evaluation.json", "metrics.csv"
 CSV_COLUMNS = ("target", "metric", "model", "subgroup", "horizon_days", "value", "lo", "hi", "n", "events", "note")
-SUBGROUP_METRICS = ("accuracy", "auc_macro", "uno_c", "observed_over_expected", "ici")
+SUBGROUP_METRICS = {
+    "accuracy": "Accuracy",
+    "auc_macro": "Pattern AUC",
+    "uno_c": "Uno's C",
+    "observed_over_expected": "Observed / expected",
+    "ici": "ICI",
+}
 
 
 def write(result: EvaluationResult, path: Path) -> None:
@@ -103,6 +109,10 @@ def _pictures(result: EvaluationResult) -> dict[str, str]:
         "risk_groups": ("risk_group_observed" in kinds, lambda: plots.risk_groups(result)),
         "calibration": (_has_calibration(result, EVERYONE), lambda: plots.calibration(result)),
         "decision": ("net_benefit" in kinds, lambda: plots.decision(result)),
+        "by_site": (
+            any(row.subgroup.startswith("site=") for row in result.metrics),
+            lambda: plots.by_site(result),
+        ),
         "differences": (
             any(row.metric == "uno_c" and row.value is not None for row in result.differences),
             lambda: plots.differences(result, "uno_c"),

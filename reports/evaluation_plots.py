@@ -16,6 +16,8 @@ GROUP_COLOURS = ("#2a9d8f", "#e9a23b", "#c8443f", "#5b6abf", "#7b8794")
 MODEL_COLOUR, ALL_COLOUR = "#2b5fa8", "#c8443f"
 DAYS_PER_MONTH = 30.4375
 SYNTHETIC_MARK = "synthetic patients"
+SITE_METRICS = ("accuracy", "uno_c")
+METRIC_LABELS = {"uno_c": "Uno's C"}
 
 
 def as_data_address(figure: Figure) -> str:
@@ -115,9 +117,7 @@ def risk_groups(result: EvaluationResult) -> str:
         )
     axes.set(ylim=(0, 1.03), xlim=(0, None))
     axes.legend(fontsize=7, frameon=False, loc="upper right")
-    _caption(
-        axes, f"Solid: observed; dashed: predicted ({result.survival_means})", "months from index CT", "probability"
-    )
+    _caption(axes, "Risk groups: observed, and predicted (dashed)", "months from index CT", result.survival_means)
     return as_data_address(figure)
 
 
@@ -147,7 +147,7 @@ def decision(result: EvaluationResult) -> str:
     """Net benefit against threshold, one panel per horizon."""
     curves = _curves(result, "net_benefit")
     horizons = sorted({curve.horizon_days or 0.0 for curve in curves})
-    figure, panels = _figure(len(horizons), width=3.2, height=2.8, is_synthetic=result.is_synthetic)
+    figure, panels = _figure(len(horizons), width=2.6, height=3.3, is_synthetic=result.is_synthetic)
     for axes, horizon in zip(panels, horizons, strict=True):
         for curve in (one for one in curves if one.horizon_days == horizon):
             is_model = curve.name == "model"
@@ -174,7 +174,32 @@ def differences(result: EvaluationResult, metric: str, horizon_days: float | Non
     axes.set_yticks(
         range(len(rows)), [titles.get(row.comparator, row.comparator) for row in reversed(rows)], fontsize=8
     )
-    _caption(axes, "", f"difference in {metric.replace('_', ' ')}, model minus comparator", "")
+    _caption(axes, "", f"difference in {METRIC_LABELS.get(metric, metric)}, model minus comparator", "")
+    return as_data_address(figure)
+
+
+def by_site(result: EvaluationResult) -> str:
+    """Accuracy and Uno's C of each site with intervals; the dashed line is the whole cohort."""
+    sites = list(dict.fromkeys(row.subgroup for row in result.metrics if row.subgroup.startswith("site=")))
+    height = 0.9 + 0.26 * max(len(sites), 1)
+    figure, panels = _figure(2, width=3.6, height=height, is_synthetic=result.is_synthetic)
+    for axes, metric in zip(panels, SITE_METRICS, strict=True):
+        for place, site in enumerate(reversed(sites)):
+            row = result.find(metric, subgroup=site)
+            if row is None or row.value is None:
+                axes.text(
+                    0.02, place, "n/a", fontsize=7, color=QUIET, va="center", transform=axes.get_yaxis_transform()
+                )
+                continue
+            if row.lo is not None and row.hi is not None:
+                axes.plot([row.lo, row.hi], [place, place], color=MODEL_COLOUR, lw=1.4)
+            axes.plot([row.value], [place], "s", color=MODEL_COLOUR, ms=4)
+        everyone = result.find(metric)
+        if everyone is not None and everyone.value is not None:
+            axes.axvline(everyone.value, color=QUIET, lw=1, ls="--")
+        axes.set(xlim=(0, 1.02), ylim=(-0.6, len(sites) - 0.4))
+        axes.set_yticks(range(len(sites)), [site.removeprefix("site=") for site in reversed(sites)], fontsize=8)
+        _caption(axes, METRIC_LABELS.get(metric, metric), "", "")
     return as_data_address(figure)
 
 

@@ -45,6 +45,7 @@ METRIC_NAMES: dict[str, str] = {
     "observed_over_expected": "Observed / expected",
     "calibration_slope": "Calibration slope",
     "ici": "Integrated calibration index",
+    "a_calibration_p": "A-calibration, p-value",
 }
 
 GROUPS: tuple[tuple[str, frozenset[str]], ...] = (
@@ -62,7 +63,7 @@ GROUPS: tuple[tuple[str, frozenset[str]], ...] = (
         frozenset({"brier", "log_loss", "ece", "ece_if_perfectly_calibrated", "set_size", "single_answer_share"})
         | frozenset(name for name in METRIC_NAMES if name.startswith("set_coverage")),
     ),
-    ("ranking and overall error", frozenset({"uno_c", "harrell_c", "ibs", "ipa"})),
+    ("ranking and overall error", frozenset({"uno_c", "harrell_c", "ibs", "ipa", "a_calibration_p"})),
     ("at each horizon", frozenset({"auc_at", "brier_at", "observed_over_expected", "calibration_slope", "ici"})),
 )
 
