@@ -12,15 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data_pipeline.quality import QualityPolicy
+from data_pipeline.quality import AIR_LIKE_HU, MIN_VOXELS, QualityPolicy
 from data_pipeline.readers.raw_volume import RawVolume
 from domain.findings import Finding, QualityCode
 from domain.volume import AIR_HU
 
 SAMPLE_MM = 5.0
-MIN_VOXELS = 10_000  # fewer say nothing about content
 FEW_VALUES = 16  # a mask or label map has fewer different values than any scan
-AIR_LIKE_HU = -500  # air and lung lie below, everything else of a body above
 TISSUE_HU = (-200, 300)  # fat, muscle, blood, with or without contrast
 BONE_HU = 600
 MIN_AIR_SHARE = 0.01

@@ -37,6 +37,7 @@ class SliceStack:
         step_mm: Mean step from slice to slice, LPS. Shape (3,).
         tilt_degrees: Angle between the step and the normal; 0 for a single slice.
         first_position_mm: LPS position of the first place. Shape (3,).
+        sideways_mm: Largest distance of a slice from the straight line through the stack, across the normal.
     """
 
     order: tuple[int, ...]
@@ -45,6 +46,7 @@ class SliceStack:
     step_mm: FloatArray
     tilt_degrees: float
     first_position_mm: FloatArray
+    sideways_mm: float = 0.0
 
     @property
     def gaps_mm(self) -> FloatArray:
@@ -96,6 +98,9 @@ def build_stack(positions_mm: Sequence[Sequence[float]], orientation: Sequence[f
     step = (ordered[-1] - ordered[0]) / (len(order) - 1)
     length = float(np.linalg.norm(step))
     cosine = float(step @ normal) / length if length > 0 else 1.0
+    extent = float(offsets[order[-1]] - offsets[order[0]])
+    share = (offsets[order] - offsets[order[0]]) / extent if extent > 0 else np.zeros(len(order))
+    off_line = ordered - ordered[0] - share[:, None] * (ordered[-1] - ordered[0])
     return SliceStack(
         order=tuple(int(index) for index in order),
         offsets_mm=offsets[order],
@@ -103,6 +108,7 @@ def build_stack(positions_mm: Sequence[Sequence[float]], orientation: Sequence[f
         step_mm=step,
         tilt_degrees=math.degrees(math.acos(min(1.0, max(-1.0, cosine)))),
         first_position_mm=ordered[0],
+        sideways_mm=float(np.linalg.norm(off_line, axis=1).max()),
     )
 
 

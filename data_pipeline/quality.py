@@ -15,6 +15,9 @@ from domain.volume import KernelClass
 
 Fact = str | int | float | bool
 
+MIN_VOXELS = 10_000  # fewer say nothing about content
+AIR_LIKE_HU = -500  # air and lung lie below, everything else of a body above
+
 
 class QualityThresholds(Settings):
     """Where a measured value becomes a finding; units in the names."""
@@ -25,6 +28,7 @@ class QualityThresholds(Settings):
     small_matrix: int = Field(ge=1)
     spacing_tolerance: float = Field(gt=0, lt=0.5)
     tilt_tolerance_degrees: float = Field(gt=0, lt=45)
+    sideways_tolerance_mm: float = Field(gt=0)
     oblique_tolerance_degrees: float = Field(gt=0, lt=90)
     thick_slices_mm: float = Field(gt=0)
     max_slice_thickness_mm: float = Field(gt=0)

@@ -16,6 +16,8 @@ from domain.specs import Settings
 from domain.volume import KernelClass
 
 THICKNESS_STEPS_MM = (1.5, 2.0, 3.0, 5.0)  # within a step the sharper kernel counts for more than the thinner slice
+FULL_HEIGHT_MM = 300.0  # holds nearly all adult lungs; more height is no merit
+HEIGHT_STEP_MM = 50.0  # smaller differences in height do not count
 KERNEL_RANK = {KernelClass.SHARP: 0, KernelClass.UNKNOWN: 1, KernelClass.SOFT: 2}
 
 
@@ -54,6 +56,14 @@ def _thickness(series: SeriesRef) -> float:
     return max(table.slice_thickness_mm or 0.0, min(table.slice_gap_mm or 0.0, 10.0)) or 99.0
 
 
+def _height_mm(series: SeriesRef) -> float:
+    return (series.table.slice_gap_mm or 0.0) * series.table.num_slices
+
+
+def _height_words(series: SeriesRef) -> str:
+    return f"{_height_mm(series):.0f} mm high"
+
+
 def _kernel_class(series: SeriesRef) -> KernelClass:
     return load_kernel_table().classify(series.table.manufacturer or "", series.table.kernel or "")
 
@@ -68,6 +78,8 @@ CRITERIA: tuple[_Criterion, ...] = (
     _flag(QualityCode.EXPIRATORY, "expiratory", "not expiratory"),
     _flag(QualityCode.PRONE, "prone", "supine"),
     _flag(QualityCode.PARTIAL_LUNG_COVERAGE, "too small a box for the lungs", "high and wide enough for the lungs"),
+    _Criterion(lambda series: -min(_height_mm(series), FULL_HEIGHT_MM) // HEIGHT_STEP_MM, _height_words),
+    _flag(QualityCode.DERIVED_REFORMAT, "computed from another series", "as reconstructed"),
     _flag(QualityCode.SEQUENTIAL_ACQUISITION, "slices with gaps", "no gaps"),
     _Criterion(
         lambda series: sum(_thickness(series) > step for step in THICKNESS_STEPS_MM),

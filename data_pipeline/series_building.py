@@ -31,6 +31,8 @@ from domain.findings import Finding, QualityCode
 
 SeriesKey = tuple[str, str]
 
+ORIENTATION_TOLERANCE = 0.01  # of a direction cosine: 0.6 degrees
+SPACING_TOLERANCE_MM = 0.002
 MAX_SPAN_BYTES = 1 << 30  # of pixel data compared for equality
 
 
@@ -84,7 +86,7 @@ def build_candidates(key: SeriesKey, instances: Sequence[Instance], policy: Qual
         policy: Severities and spacing tolerance.
     """
     ordered = sorted(instances, key=lambda item: (item.source, item.frame_index))
-    by_kind = _split(ordered, _kind)
+    by_kind = _split_by_kind(ordered)
     largest = max(len(group) for group in by_kind.values())
     candidates: list[Candidate] = []
     for group in by_kind.values():
@@ -102,18 +104,39 @@ def _split(instances: Iterable[Instance], attribute: Callable[[Instance], Hashab
     return dict(groups)
 
 
-def _kind(instance: Instance) -> tuple[Hashable, ...]:
-    """Images that differ here can never share a volume."""
-    shared = instance.shared
-    orientation = shared.orientation and tuple(round(value, 2) + 0.0 for value in shared.orientation)
-    spacing = shared.pixel_spacing_mm and tuple(round(value, 3) for value in shared.pixel_spacing_mm)
-    is_localizer = "LOCALIZER" in shared.image_type
-    return orientation, (shared.rows, shared.columns, spacing), (is_localizer, shared.sop_class, shared.modality)
+# Which orientation and which matrix of the series, whether a localizer, SOP class, modality.
+Kind = tuple[int | None, tuple[Hashable, ...], bool, str, str]
 
 
-def _mixture_findings(kinds: Sequence[Hashable], policy: QualityPolicy, *, is_remnant: bool) -> list[Finding]:
+def _split_by_kind(instances: Sequence[Instance]) -> dict[Kind, list[Instance]]:
+    """Images that can never share a volume apart. Cosines and spacings that differ by rounding are one."""
+    orientations: list[tuple[float, ...]] = []
+    spacings: list[tuple[float, ...]] = []
+    groups: dict[Kind, list[Instance]] = defaultdict(list)
+    for instance in instances:
+        shared = instance.shared
+        orientation = _place_of(shared.orientation, orientations, ORIENTATION_TOLERANCE)
+        spacing = _place_of(shared.pixel_spacing_mm, spacings, SPACING_TOLERANCE_MM)
+        matrix = (shared.rows, shared.columns, spacing)
+        is_localizer = "LOCALIZER" in shared.image_type
+        groups[orientation, matrix, is_localizer, shared.sop_class, shared.modality].append(instance)
+    return dict(groups)
+
+
+def _place_of(values: tuple[float, ...] | None, known: list[tuple[float, ...]], tolerance: float) -> int | None:
+    """Place of a vector among those met so far, near ones being the same; it is added where it is new."""
+    if values is None:
+        return None
+    for place, other in enumerate(known):
+        if max(abs(one - two) for one, two in zip(values, other, strict=True)) <= tolerance:
+            return place
+    known.append(values)
+    return len(known) - 1
+
+
+def _mixture_findings(kinds: Sequence[Kind], policy: QualityPolicy, *, is_remnant: bool) -> list[Finding]:
     """What is said of each stack of a mixed series; the small ones are refused, lest one stands for the whole."""
-    images = [kind for kind in kinds if isinstance(kind, tuple) and not kind[2][0] and kind[0] is not None]
+    images = [kind for kind in kinds if not kind[2] and kind[0] is not None]
     fate = "this one is a remnant" if is_remnant else "this one is the largest or as large"
     findings = []
     for code, place, word in (

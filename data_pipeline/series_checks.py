@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from data_pipeline.dicom_header import CT_IMAGE_CLASS, ENHANCED_CT_CLASSES, SharedFacts
 from data_pipeline.geometry import judge_spacing, slice_normal
-from data_pipeline.quality import QualityPolicy, load_kernel_table
+from data_pipeline.quality import AIR_LIKE_HU, MIN_VOXELS, QualityPolicy, load_kernel_table
 from data_pipeline.series_building import Candidate
 from data_pipeline.transfer_syntaxes import transfer_syntax
 from domain.findings import Finding, QualityCode
@@ -24,13 +24,17 @@ MAX_UID_LENGTH = 64
 LOCALIZER_WORDS = re.compile(r"\b(scout|topogram|surview|scanogram|scano|localizer|localiser|pilot)\b", re.IGNORECASE)
 DOSE_WORDS = re.compile(r"\b(dose|dosis|patient protocol|exam summary|screen ?save)\b", re.IGNORECASE)
 DOSE_IMAGE_TYPES = frozenset({"DOSE_INFO", "DOSE INFO", "SCREEN SAVE", "DOSE REPORT"})
-REFORMAT_TYPES = frozenset(
-    {"MPR", "REFORMATTED", "REFORMAT", "MIP", "MINIP", "MIN_IP", "MAX_IP", "AVERAGE", "PROJECTION", "VRT", "VOLUME"}
-    | {"SSD", "RENDERED", "CURVED", "SUBTRACTION", "MAXIMUM", "MINIMUM", "RESAMPLED", "3D", "THICK"}
+# Planes through the volume, and projections or pictures of it. VOLUME is what enhanced CT calls the scan itself.
+PLANE_TYPES = frozenset({"MPR", "REFORMATTED", "REFORMAT", "RESAMPLED"})
+PROJECTION_TYPES = frozenset(
+    {"MIP", "MINIP", "MIN_IP", "MAX_IP", "AVERAGE", "PROJECTION", "VRT", "SSD", "RENDERED", "CURVED", "SUBTRACTION"}
+    | {"MAXIMUM", "MINIMUM"}
 )
-REFORMAT_WORDS = re.compile(r"\b(mpr|mip|minip|min ?ip|vrt|3d|coronal|sagittal|cor|sag|reformat\w*)\b", re.IGNORECASE)
-EXPIRATORY_WORDS = re.compile(r"(?<![a-z])(expir\w*|exp|exsp\w*|end[- ]?exp\w*)(?![a-z])", re.IGNORECASE)
-INSPIRATORY_WORDS = re.compile(r"(?<![a-z])(inspir\w*|insp?|deep breath)(?![a-z])", re.IGNORECASE)
+PLANE_WORDS = re.compile(r"\b(mpr|coronal|sagittal|cor|sag|reformat\w*)\b", re.IGNORECASE)
+PROJECTION_WORDS = re.compile(r"\b(mip|minip|min ?ip|vrt|3d)\b", re.IGNORECASE)
+EXPIRATORY_WORDS = re.compile(r"(?<![a-z])(expi\w*|exp|exsp\w*|end[- ]?exp\w*)(?![a-z])", re.IGNORECASE)
+INSPIRATORY_WORDS = re.compile(r"(?<![a-z])(inspi\w*|insp?|deep breath)(?![a-z])", re.IGNORECASE)
+CONTRAST_WORDS = re.compile(r"(?<![\w])(\+c|c\+|ctpa|cta|angio\w*|post.?contrast|with contrast)(?![\w])", re.IGNORECASE)
 PRONE_WORDS = re.compile(r"(?<![a-z])(prone|bauchlage)(?![a-z])", re.IGNORECASE)
 NO_CONTRAST = re.compile(r"^(no|none|n/?a|0|-|without|nativ\w*|non.?contrast|ohne)\b", re.IGNORECASE)
 # Parts that never share a series with the lungs; ABDOMEN, NECK or PELVIS often stand on scans that hold the chest.
@@ -74,9 +78,9 @@ def is_prone(shared: SharedFacts) -> bool:
 
 
 def has_contrast(shared: SharedFacts) -> bool:
-    """A contrast agent is named."""
+    """A contrast agent is named; where the header is silent, by description."""
     agent = shared.contrast_agent.strip()
-    return bool(agent) and not NO_CONTRAST.search(agent)
+    return bool(CONTRAST_WORDS.search(words_of(shared))) if not agent else not NO_CONTRAST.search(agent)
 
 
 # ------------------------------------------------------------------------------------------ what the images are
@@ -98,26 +102,33 @@ def _kind_findings(candidate: Candidate, policy: QualityPolicy) -> Iterator[Find
         yield policy.finding(QualityCode.DOSE_REPORT, "a dose screen or protocol summary, not a scan")
     if "LOCALIZER" in shared.image_type or (len(candidate.instances) <= 3 and LOCALIZER_WORDS.search(words)):
         yield policy.finding(QualityCode.LOCALIZER, "a localizer (scout view), not a scan")
-    elif shared.modality == "CT" and (reason := _reformat_reason(shared, policy)):
-        yield policy.finding(QualityCode.DERIVED_REFORMAT, reason)
+    elif shared.modality == "CT":
+        yield from _reformat_findings(shared, policy)
 
 
-def _reformat_reason(shared: SharedFacts, policy: QualityPolicy) -> str:
-    marks = REFORMAT_TYPES & {part for value in shared.image_type[2:] for part in (value, *value.split())}
-    if marks:
-        return f"the image type says {' '.join(sorted(marks))}: computed from another series"
-    if shared.image_type[:1] == ("DERIVED",) and REFORMAT_WORDS.search(shared.series_description):
-        return "derived images whose description names a reformat"
-    if shared.orientation is None:
-        return ""
-    try:
-        cosine = abs(float(slice_normal(shared.orientation)[2]))
-    except ValueError:
-        return ""
-    angle = math.degrees(math.acos(min(1.0, cosine)))
+def _reformat_findings(shared: SharedFacts, policy: QualityPolicy) -> Iterator[Finding]:
+    """Reformats. Axial planes of the volume are usable where nothing better is there; all else is refused."""
+    types = {part for value in shared.image_type[2:] for part in (value, *value.split())}
+    is_derived = shared.image_type[:1] == ("DERIVED",)
+    angle = _degrees_off_axial(shared)
     if angle > policy.thresholds.oblique_tolerance_degrees:
-        return f"the slices stand {angle:.0f} degrees off axial: coronal, sagittal or oblique reformats"
-    return ""
+        reason, severe = f"the slices stand {angle:.0f} degrees off axial: coronal, sagittal or oblique reformats", True
+    elif types & PROJECTION_TYPES or (is_derived and PROJECTION_WORDS.search(shared.series_description)):
+        reason, severe = "a projection or rendering computed from another series", True
+    elif types & PLANE_TYPES or (is_derived and PLANE_WORDS.search(shared.series_description)):
+        reason, severe = "axial planes computed from another series: smoother than a reconstruction", False
+    else:
+        return
+    yield policy.finding(QualityCode.DERIVED_REFORMAT, reason, severe=severe, degrees_off_axial=round(angle, 1))
+
+
+def _degrees_off_axial(shared: SharedFacts) -> float:
+    """Angle between the slices and the axial plane; 0 where it is not known."""
+    try:
+        cosine = abs(float(slice_normal(shared.orientation or ())[2]))
+    except (ValueError, IndexError):
+        return 0.0
+    return math.degrees(math.acos(min(1.0, cosine)))
 
 
 def _file_findings(candidate: Candidate, policy: QualityPolicy) -> Iterator[Finding]:
@@ -150,11 +161,21 @@ def _pixel_findings(candidate: Candidate, policy: QualityPolicy) -> Iterator[Fin
     if is_colour or (shared.bits_stored or 0) <= 8:
         message = f"{shared.bits_stored} bits, {shared.photometric or 'no photometric interpretation'}: cannot hold HU"
         yield policy.finding(QualityCode.NOT_HU, message, bits_stored=shared.bits_stored or 0)
+    elif _cannot_be_negative(candidate):
+        message = "unsigned values without a negative rescale: nothing can be as low as air and lung"
+        yield policy.finding(QualityCode.NOT_HU, message, intercept=shared.intercept or 0.0)
     elif shared.photometric == "MONOCHROME1":
         yield policy.finding(QualityCode.NOT_HU, "MONOCHROME1: a picture with inverted grey values, not HU")
     has_frames = any(item.num_frames > 1 for item in candidate.instances)
     if has_frames and shared.sop_class not in ENHANCED_CT_CLASSES:
         yield policy.finding(QualityCode.NO_GEOMETRY, "several frames in one image without a position for each")
+
+
+def _cannot_be_negative(candidate: Candidate) -> bool:
+    shared = candidate.instances[0].shared
+    num_voxels = (shared.rows or 0) * (shared.columns or 0) * len(candidate.instances)
+    is_unsigned = not shared.pixel_representation and (shared.slope or 1.0) > 0
+    return num_voxels >= MIN_VOXELS and is_unsigned and (shared.intercept or 0.0) > AIR_LIKE_HU
 
 
 # ------------------------------------------------------------------------------------------------ geometry
@@ -213,6 +234,9 @@ def _stack_findings(candidate: Candidate, policy: QualityPolicy) -> Iterator[Fin
             smallest_gap_mm=round(spacing.smallest_gap_mm, 3),
             largest_gap_mm=round(spacing.largest_gap_mm, 3),
         )
+    if stack.sideways_mm > limits.sideways_tolerance_mm:
+        message = f"slices are shifted sideways by up to {stack.sideways_mm:.1f} mm against each other"
+        yield policy.finding(QualityCode.UNEVEN_SPACING, message, sideways_mm=round(stack.sideways_mm, 2))
     if is_sequential(candidate, policy):
         message = f"slices of {shared.slice_thickness_mm:g} mm every {stack.gap_mm:g} mm: nothing is known between them"
         yield policy.finding(QualityCode.SEQUENTIAL_ACQUISITION, message, slice_gap_mm=round(stack.gap_mm, 3))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from data_pipeline.bright_padding import remove_bright_padding
 from data_pipeline.content_checks import check_content
 from data_pipeline.dicom_header import Instance
 from data_pipeline.discovery import survey_with_headers
@@ -61,13 +62,23 @@ def read_volume(
     if not even_if_rejected:
         _refuse(series.findings, Stage.SELECT)
     raw = READERS[series.reader](series, rules, **options)
-    content = check_content(raw, rules)
+    content = (*_padding_findings(raw, rules), *check_content(raw, rules))
     if not even_if_rejected:
         _refuse(content, Stage.QUALITY)
     known = set(series.codes)
     findings = (*series.findings, *(finding for finding in content if finding.code not in known))
     logger.info("read a series of %d slices: %s", raw.voxels.shape[2], decide(findings).value)
     return Volume(raw.voxels, raw.affine, raw.acquisition, findings, raw.content_digest)
+
+
+def _padding_findings(raw: RawVolume, policy: QualityPolicy) -> tuple[Finding, ...]:
+    """Take bright padding out of the volume and say so."""
+    value, number = remove_bright_padding(raw.voxels)
+    if not number:
+        return ()
+    percent = round(100 * number / raw.voxels.size, 2)
+    message = f"{percent} % of the voxels hold the padding value {value} HU and were set to air"
+    return (policy.finding(QualityCode.PADDING_BELOW_AIR, message, percent=percent, padding_hu=value),)
 
 
 def _refuse(findings: tuple[Finding, ...], stage: Stage) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.quality import QualityPolicy
+from data_pipeline.quality import AIR_LIKE_HU, QualityPolicy
 from data_pipeline.readers.hounsfield import INT16, SliceFacts, StoredValues, to_hounsfield
 from data_pipeline.readers.nifti_header import READ_BYTES, NiftiHeader, parse_nifti_header
 from data_pipeline.readers.pixel_errors import PixelError
@@ -57,7 +57,11 @@ def describe_nifti(source: str, policy: QualityPolicy) -> tuple[SeriesTable, tup
         transfer_syntax="NIfTI, gzip" if is_compressed else "NIfTI",
     )
     holds_hu = header.dtype is not None and header.dtype.itemsize > 1
+    is_unsigned = header.dtype is not None and header.dtype.kind == "u" and header.slope > 0
     findings = volume_findings(header.shape, header.affine, policy, num_volumes=header.num_volumes, holds_hu=holds_hu)
+    if holds_hu and is_unsigned and header.intercept > AIR_LIKE_HU:
+        message = "unsigned values without a negative rescale: nothing can be as low as air and lung"
+        findings = (*findings, policy.finding(QualityCode.NOT_HU, message, intercept=header.intercept))
     return table, findings
 
 

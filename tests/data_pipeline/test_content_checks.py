@@ -96,3 +96,23 @@ def test_a_series_without_rescale_in_its_headers_is_refused(make_series: MakeSer
     with pytest.raises(StudyError) as caught:
         read_volume(paths[0].parent)
     assert caught.value.code is QualityCode.NOT_HU
+
+
+@pytest.mark.parametrize("value", [3071, 32767])
+def test_bright_padding_outside_the_round_field_of_view_becomes_air(make_series: MakeSeries, value: int) -> None:
+    paths = make_series()
+    hu = read_volume(paths[0].parent).voxels.transpose(2, 1, 0).copy()
+    y, x = np.mgrid[-1:1:64j, -1:1:64j]
+    outside = x**2 + y**2 > 1
+    hu[:, outside] = value
+    spoilt = make_series("spoilt", hu=hu, bits_stored=16, is_signed=True, intercept=0)
+    volume = read_volume(spoilt[0].parent)
+    assert (volume.voxels.transpose(2, 1, 0)[:, outside] == -1024).all()
+    assert QualityCode.PADDING_BELOW_AIR in {finding.code for finding in volume.findings}
+
+
+def test_unsigned_values_without_rescale_are_refused_from_the_header(make_series: MakeSeries) -> None:
+    from data_pipeline import find_series
+
+    paths = make_series(intercept=0, hu=np.full((24, 64, 64), 100, dtype=np.int16))
+    assert QualityCode.NOT_HU in find_series(paths[0].parent)[0].codes

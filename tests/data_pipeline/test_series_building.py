@@ -121,3 +121,32 @@ def test_keys_repeat_with_the_secret_and_hide_the_uid(make_series: MakeSeries) -
     other = find_series(folder, secret=b"two")[0]
     assert first.series_key == again.series_key != other.series_key
     assert first.identity.series_uid not in first.series_key
+
+
+def test_cosines_that_differ_by_rounding_are_one_orientation(make_series: MakeSeries) -> None:
+    paths = make_series()
+    edit(paths, set_value("ImageOrientationPatient", lambda index: [1, 0.005 + 1e-6 * (index % 2), 0, -0.005, 1, 0]))
+    edit(paths, set_value("PixelSpacing", lambda index: [5.0005 - 1e-6 * (index % 2)] * 2))
+    assert [item.table.num_slices for item in find_series(paths[0].parent)] == [24]
+
+
+def test_slices_shifted_sideways_are_refused(make_series: MakeSeries) -> None:
+    paths = make_series()
+    edit(paths[10:], lambda dataset, index: shift(dataset, 8.0))
+    series = find_series(paths[0].parent)[0]
+    assert series.decision is Decision.REJECT
+    assert QualityCode.UNEVEN_SPACING in series.codes or QualityCode.GANTRY_TILT in series.codes
+
+
+def shift(dataset: pydicom.Dataset, distance_mm: float) -> None:
+    x, y, z = dataset.ImagePositionPatient
+    dataset.ImagePositionPatient = [float(x) + distance_mm, float(y), float(z)]
+
+
+def test_axial_planes_are_usable_and_projections_are_not(make_series: MakeSeries) -> None:
+    plane = make_series("plane", study="p", elements={(0x0008, 0x0008): ("CS", "DERIVED\\SECONDARY\\MPR")})
+    mip = make_series("mip", study="m", elements={(0x0008, 0x0008): ("CS", "DERIVED\\SECONDARY\\AXIAL\\MIP")})
+    by_folder = {Path(item.identity.path).name: item for item in find_series(plane[0].parent.parent)}
+    assert by_folder["plane"].decision is Decision.WARN
+    assert by_folder["mip"].decision is Decision.REJECT
+    assert mip
