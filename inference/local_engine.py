@@ -152,7 +152,7 @@ class LocalEngine:
             del worker.clocks[rest[0]]
             self._settle(rest[0], rest[1])
         else:
-            logging.getLogger(rest[1]).log(rest[0], rest[2])
+            _relay(*rest)
 
     def _settle(self, index: int, result: CaseResult) -> None:
         del self._in_hand[index]
@@ -204,6 +204,15 @@ class LocalEngine:
         for worker in self._living():
             worker.stop()
         self._workers = [None] * len(self._workers)
+
+
+def _relay(level: int, name: str, text: str, traceback: str) -> None:
+    """A log record of a worker, as if it were made here; the traceback travels as text."""
+    target = logging.getLogger(name)
+    if target.isEnabledFor(level):
+        record = target.makeRecord(name, level, "(worker)", 0, text, (), None)
+        record.exc_text = traceback or None
+        target.handle(record)
 
 
 def _drop(index: int, result: CaseResult) -> None:

@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from domain.errors import StudyError
 from domain.records import CaseResult, StudyTask
 from inference.failures import failed_result, failure_of
 
@@ -49,6 +50,12 @@ def guarded(task: StudyTask, work: Callable[[], CaseResult]) -> CaseResult:
     try:
         return work()
     except Exception as error:
-        failure = failure_of(error)
-        logger.exception("case %s stopped at %s: %s", task.case_key, failure.stage, failure.code)
-        return failed_result(task, failure, time.perf_counter() - start)
+        log_failure(task, error)
+        return failed_result(task, failure_of(error), time.perf_counter() - start)
+
+
+def log_failure(task: StudyTask, error: Exception) -> None:
+    """Note why a study stopped; where in the code only for what we did not raise on purpose."""
+    failure = failure_of(error)
+    unexpected = None if isinstance(error, StudyError) else error
+    logger.info("case %s stopped at %s: %s", task.case_key, failure.stage, failure.code, exc_info=unexpected)

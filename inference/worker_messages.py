@@ -19,7 +19,7 @@ class Say(StrEnum):
     BEGAN = "began"  # index: int; the study's clock runs
     WAITS = "waits"  # index: int; read and waiting for its turn, its clock stands
     DONE = "done"  # index: int, result: CaseResult
-    LOG = "log"  # level: int, logger: str, text: str
+    LOG = "log"  # level: int, logger: str, text: str, traceback: str (empty without)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class PipeHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record; a parent that is gone is noticed elsewhere."""
         try:
-            self._pipe.say(Say.LOG, record.levelno, record.name, self.format(record))
+            traceback = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+            self._pipe.say(Say.LOG, record.levelno, record.name, record.getMessage(), traceback)
         except OSError:
             self.handleError(record)

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from domain.errors import InputError
 from domain.records import CaseResult, StudyTask
 from inference.failures import failed_result, failure_of
-from inference.worker import StagedWorker, Worker, guarded
+from inference.worker import StagedWorker, Worker, guarded, log_failure
 from inference.worker_messages import Pipe, PipeHandler, Say, WorkerSetup
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,8 @@ def worker_main(connection: Connection, setup: WorkerSetup, parent_pid: int) -> 
     try:
         worker = setup.make_worker()
     except Exception as error:
-        logger.exception("the worker could not be made")
+        if not isinstance(error, InputError):  # the user's mistake is told once, by the parent
+            logger.exception("the worker could not be made")
         pipe.say(Say.BROKEN, str(error) or type(error).__name__, isinstance(error, InputError))
         return
     try:
@@ -101,7 +102,7 @@ def _read_ahead(
             try:
                 payload = worker.read(task)
             except Exception as error:
-                logger.exception("case %s could not be read", task.case_key)
+                log_failure(task, error)
                 failed = failed_result(task, failure_of(error), time.perf_counter() - start)
                 pipe.say(Say.DONE, index, failed)
                 continue
