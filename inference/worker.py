@@ -49,7 +49,7 @@ def guarded(task: StudyTask, work: Callable[[], CaseResult]) -> CaseResult:
     start = time.perf_counter()
     try:
         return work()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the isolation border: a bug must not end the run
         log_failure(task, error)
         return failed_result(task, failure_of(error), time.perf_counter() - start)
 

@@ -101,7 +101,7 @@ def _read_ahead(
             start = time.perf_counter()
             try:
                 payload = worker.read(task)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the isolation border: a bug must not end the run
                 log_failure(task, error)
                 failed = failed_result(task, failure_of(error), time.perf_counter() - start)
                 pipe.say(Say.DONE, index, failed)
