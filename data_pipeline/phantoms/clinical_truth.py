@@ -21,6 +21,13 @@ LIMITS = {
     "pf_ratio": (80.0, 560.0),
     "spo2": (80.0, 100.0),
     "extent": (2.0, 85.0),
+    "ferritin": (5.0, 40_000.0),
+    "crp": (0.01, 45.0),
+    "kl6": (80.0, 20_000.0),
+    "spd": (5.0, 2_000.0),
+    "ldh": (80.0, 5_000.0),
+    "duration": (0.1, 240.0),
+    "ifn_lambda3": (1.0, 5_000.0),
 }
 # Share of the affected lung that is organizing (OP component); the rest is interstitial (NSIP component). The border
 # of NSIP, mixed and OP is the published rule: the lesser component is at least this share (patterns.yaml).

@@ -72,6 +72,8 @@ class DiseasePlan:
         return min(0.25, (self.reticulation + self.honeycombing) / 3)
 
 
+# Distance of the centres of patches from the rib cage (assumed).
+PERIPHERAL_MM, PERIBRONCHOVASCULAR_MM = 5.0, 38.0
 FINDINGS = ("ground_glass", "reticulation", "consolidation", "perilobular", "honeycombing", "emphysema")
 
 
@@ -138,7 +140,7 @@ def _foci(plan: DiseasePlan, anatomy: Anatomy, inside: Field, rng: np.random.Gen
         return zero, zero.copy(), zero.copy()
     places = np.argwhere(inside)
     costal = -anatomy.thorax[inside]
-    preference = np.where(rng.random(plan.num_foci) < plan.peribronchovascular, 32.0, 7.0)
+    preference = np.where(rng.random(plan.num_foci) < plan.peribronchovascular, PERIBRONCHOVASCULAR_MM, PERIPHERAL_MM)
     height = anatomy.base_height[inside]
     z, y, x = grid.coordinates()
     ripple = 5.0 * smooth_noise(grid, 11, rng) + 2.0 * smooth_noise(grid, 6, rng)
@@ -149,7 +151,7 @@ def _foci(plan: DiseasePlan, anatomy: Anatomy, inside: Field, rng: np.random.Gen
     solid = np.full(grid.shape, 1e3, np.float32)
     hollow, lobular = solid.copy(), solid.copy()
     for focus in range(plan.num_foci):
-        weight = 1 / (4 + (costal - preference[focus]) ** 2) * (1.15 - plan.basal * height)
+        weight = (1.15 - plan.basal * height) / (20 + (costal - preference[focus]) ** 2) ** 2
         cumulative = np.cumsum(weight)
         chosen = int(np.searchsorted(cumulative, rng.random() * cumulative[-1]))
         centre = places[min(chosen, len(places) - 1)]

@@ -128,15 +128,16 @@ class HazardModel:
         death_early, death_late = linear_predictors(self.settings, columns, self._death_terms)
         progress_early, progress_late = linear_predictors(self.settings, columns, self._progression_terms)
         pieces = len(EDGES_DAYS) - 1
-        hazards = np.empty((len(death_early), len(CAUSES), pieces))
-        for row, index in enumerate(columns["class_index"]):
-            death, progression = self._baseline[int(index)]
-            for piece in range(pieces):
-                is_early = piece < LATE_FROM_PIECE
-                shift = (death_early if is_early else death_late)[row] + centre_log_hazard[row]
-                hazards[row, 0, piece] = death[piece] * np.exp(shift)
-                hazards[row, 1, piece] = progression[0] * np.exp((progress_early if is_early else progress_late)[row])
-                hazards[row, 2, piece] = self._transplant
+        index = columns["class_index"].astype(np.intp)
+        baseline = np.array([death for death, _ in self._baseline])[index]  # (N, pieces)
+        progression = np.array([rates[0] for _, rates in self._baseline])[index]
+        is_early = np.arange(pieces) < LATE_FROM_PIECE
+        hazards = np.empty((len(index), len(CAUSES), pieces))
+        shift = np.where(is_early, death_early[:, None], death_late[:, None]) + centre_log_hazard[:, None]
+        hazards[:, 0] = baseline * np.exp(shift)
+        shift = np.where(is_early, progress_early[:, None], progress_late[:, None])
+        hazards[:, 1] = progression[:, None] * np.exp(shift)
+        hazards[:, 2] = self._transplant
         return np.round(hazards, 12)
 
 

@@ -15,10 +15,10 @@ Sampler = Callable[[Field], Field]
 
 LOBULE_MM = 16.0  # secondary lobules are 10-25 mm (Fleischner glossary, unverified)
 MESH_MM = 5.5  # intralobular lines of fine reticulation
-CYST_MM = 8.0  # honeycomb cysts, 3-10 mm
+CYST_MM = 12.0  # step of the cells; the air inside is 3-10 mm wide
 SEPTUM_MM = 0.9
 MESH_WALL_MM = 0.6
-CYST_WALL_MM = 1.4
+CYST_WALL_MM = 1.2
 ARC_MM = 4.5  # perilobular opacity, thicker than a septum (Ujita 2004, A)
 WARP_MM = 2.6  # how far cells are bent, so that neither lattice nor period shows
 EMPHYSEMA_HU, MESH_HU, SEPTUM_HU, FIBROSIS_HU = -105.0, 420.0, 520.0, 45.0
@@ -95,7 +95,7 @@ def _emphysema(lung: Field, label: NDArray[np.uint8], strength: Field, painter: 
 
 def _honeycombing(lung: Field, label: NDArray[np.uint8], strength: Field, painter: LobularPainter) -> None:
     """Clustered air-filled cysts with thick shared walls."""
-    walls = np.minimum(painter.walls(CYST_MM, CYST_WALL_MM) * np.float32(1.3), 1)
+    walls = np.minimum(painter.walls(CYST_MM, CYST_WALL_MM) * np.float32(1.2), 1)
     solid = painter.values(CYST_MM) < 0.12
     cysts = np.where(solid, np.float32(-250), np.float32(CYST_HU) + np.float32(CYST_WALL_HU - CYST_HU) * walls)
     lung += np.minimum(strength * np.float32(1.5), 1) * (cysts - lung)

@@ -88,6 +88,11 @@ def _hazard_model(preset: PresetName, planted: Planted) -> HazardModel:
     return HazardModel(load_clinical_settings(), preset, planted)
 
 
+@lru_cache(maxsize=1)
+def _antibody_keys() -> tuple[str, ...]:
+    return load_antibody_vocabulary().keys
+
+
 def draw_truths(settings: CohortSettings) -> list[PatientTruth]:
     """All patients before any scan; cheap, so that tables of thousands can be made without images."""
     clinical = load_clinical_settings()
@@ -112,7 +117,6 @@ def _draw_patient(settings: CohortSettings, clinical: ClinicalSettings, model: H
     class_index = int(arrays["class_index"][0])
     truth = true_antibodies(clinical, class_index, has_ro52=bool(float(patient["ro52"])), rng=laboratory)
     is_general = site < round(clinical.assay.general_sites * num_sites)
-    keys = load_antibody_vocabulary().keys
     pattern = Pattern(str(patient["pattern"]))
     unclear = ambiguity(float(patient["organizing_share"])) if pattern is not Pattern.OTHER else 0.3
     readers = stream(settings.seed, index, Stream.READERS)
@@ -124,7 +128,7 @@ def _draw_patient(settings: CohortSettings, clinical: ClinicalSettings, model: H
         scan=name,
         site=f"site{site + 1}",
         pattern_votes=votes or {"consensus": pattern},
-        antibodies=measure_antibodies(clinical, truth, keys, is_general=is_general, rng=laboratory),
+        antibodies=measure_antibodies(clinical, truth, _antibody_keys(), is_general=is_general, rng=laboratory),
         covariates=recorded_covariates(clinical, settings.preset, patient, laboratory),
         outcome=outcome,
     )

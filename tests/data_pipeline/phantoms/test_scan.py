@@ -1,0 +1,169 @@
+"""What is planted in the images can be measured back from them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from data_pipeline.phantoms.acquisition import AcquisitionPlan, draw_acquisition
+from data_pipeline.phantoms.disease import DiseasePlan, OtherKind
+from data_pipeline.phantoms.habitus import Habitus, draw_habitus
+from data_pipeline.phantoms.randomness import Stream, stream
+from data_pipeline.phantoms.scan import Scan, make_scan
+from domain.patterns import Pattern
+
+NORMAL = DiseasePlan(Pattern.OTHER, OtherKind.NORMAL)
+NSIP = DiseasePlan(Pattern.NSIP, ground_glass=0.30, reticulation=0.12, traction=1.5)
+OP = DiseasePlan(Pattern.OP, consolidation=0.12, num_foci=8, basal=0.3, peribronchovascular=0.0)
+
+
+def body(seed: int = 2, **changes: object) -> Habitus:
+    habitus = draw_habitus(stream(seed, 0, Stream.ANATOMY), is_female=False, age_years=55)
+    return replace(habitus, **changes)
+
+
+def quiet(**changes: object) -> AcquisitionPlan:
+    plan = draw_acquisition(stream(2, 0, Stream.ACQUISITION), "tiny", 360)
+    return replace(plan, noise_hu=0.0, motion_mm=0.0, **changes)
+
+
+@lru_cache(maxsize=8)
+def scan_of(disease: DiseasePlan, **changes: object) -> Scan:
+    return make_scan(2, 0, body(), disease, quiet(**changes))
+
+
+def test_tissues_have_their_hounsfield_units() -> None:
+    scan = scan_of(NORMAL)
+    lungs = ndimage.binary_erosion(scan.lungs > 0, iterations=2)
+    assert -900 < np.median(scan.hu[lungs]) < -800
+    assert scan.hu[:, 0, 0].max() < -950
+    inside = scan.hu[(scan.hu > -200) & (scan.hu < 200)]
+    values, counts = np.unique(np.round(inside / 10), return_counts=True)
+    peaks = values[counts > np.roll(counts, 1)] * 10
+    assert any(abs(peak + 102) <= 20 for peak in peaks), "no fat"
+    assert any(abs(peak - 50) <= 20 for peak in peaks), "no muscle or blood"
+    assert (scan.hu > 300).mean() > 0.005, "no bone"
+
+
+def test_there_are_two_lungs_of_adult_size_and_the_right_one_is_to_the_right() -> None:
+    scan = scan_of(NORMAL)
+    voxel_ml = float(np.prod(scan.grid.spacing_mm)) / 1000
+    right, left = ((scan.lungs == side).sum() * voxel_ml for side in (1, 2))
+    assert 1000 < left < right < 5000
+    columns = np.arange(scan.hu.shape[2])
+    middle = [np.average(columns, weights=(scan.lungs == side).sum(axis=(0, 1))) for side in (1, 2)]
+    assert middle[0] < middle[1], "columns grow to the patient's left"
+
+
+def test_dependent_lung_is_denser_and_turns_over_with_the_patient() -> None:
+    differences = []
+    for is_prone in (False, True):
+        scan = make_scan(2, 0, body(is_prone=is_prone), NORMAL, quiet(is_prone=is_prone))
+        lungs = ndimage.binary_erosion(scan.lungs > 0, iterations=2)
+        rows = np.where(lungs.any(axis=(0, 2)))[0]
+        front, back = np.zeros_like(lungs), np.zeros_like(lungs)
+        front[:, rows[0] : rows[len(rows) // 4]] = True
+        back[:, rows[3 * len(rows) // 4] : rows[-1]] = True
+        differences.append(np.median(scan.hu[lungs & back]) - np.median(scan.hu[lungs & front]))
+    assert differences[0] > 10
+    assert differences[1] < -10
+
+
+def test_planted_ground_glass_extent_is_measured_back() -> None:
+    for share in (0.15, 0.30, 0.45):
+        scan = scan_of(replace(NSIP, ground_glass=share, reticulation=0.0))
+        difference = scan.hu.astype(int) - scan_of(NORMAL).hu
+        measured = (difference[scan.lungs > 0] > 0.5 * NSIP.ground_glass_hu).mean()
+        assert measured == pytest.approx(share, abs=0.05)
+        assert scan.extents["ground_glass"] == pytest.approx(100 * share, abs=1.0)
+
+
+def share_by_height(scan: Scan, label: int) -> tuple[float, float]:
+    """Share of the lung that bears a label in the lower and the upper third."""
+    lungs = scan.lungs > 0
+    levels = np.where(lungs.any(axis=(1, 2)))[0]
+    low, high = np.quantile(levels, [1 / 3, 2 / 3]).astype(int)
+    return tuple(
+        float((scan.disease[part] == label)[lungs[part]].mean()) for part in (slice(0, low), slice(high, None))
+    )
+
+
+def test_nsip_is_basal_and_symmetric() -> None:
+    scan = scan_of(replace(NSIP, reticulation=0.0))
+    lower, upper = share_by_height(scan, 1)
+    assert lower > 3 * upper
+    right, left = ((scan.disease == 1)[scan.lungs == side].mean() for side in (1, 2))
+    assert 0.6 < right / left < 1.67
+
+
+def test_sparing_leaves_the_lung_under_the_pleura_free() -> None:
+    costal = {}
+    for has_sparing in (False, True):
+        scan = scan_of(replace(NSIP, ground_glass=0.5, basal=0.2, has_sparing=has_sparing, reticulation=0.0))
+        lungs = scan.lungs > 0
+        rim = lungs & ~ndimage.binary_erosion(lungs, np.ones((1, 3, 3)))
+        costal[has_sparing] = (scan.disease[rim] == 1).mean() / (scan.disease[lungs] == 1).mean()
+    assert costal[True] < 0.6 * costal[False]
+
+
+def test_op_is_patchy_peripheral_consolidation() -> None:
+    scan = scan_of(OP)
+    solid = scan.disease == 3
+    _, patches = ndimage.label(ndimage.binary_opening(solid))
+    assert patches >= 3
+    assert 0.5 * 12 < scan.extents["consolidation"] < 1.6 * 12
+    assert np.median(scan.hu[ndimage.binary_erosion(solid)]) > -150
+    depth = ndimage.distance_transform_edt(scan.lungs > 0, sampling=scan.grid.spacing_mm)
+    assert np.median(depth[solid]) < np.median(depth[scan.lungs > 0])
+
+
+def test_honeycombing_is_subpleural_and_holds_air_and_walls() -> None:
+    plan = DiseasePlan(Pattern.OTHER, OtherKind.UIP, reticulation=0.15, honeycombing=0.12)
+    acquisition = replace(quiet(), matrix=200, step_mm=2.0)
+    scan = make_scan(2, 0, body(), plan, acquisition)
+    cysts = scan.hu[scan.disease == 4]
+    assert (cysts < -880).mean() > 0.1
+    assert (cysts > -500).mean() > 0.1
+    depth = ndimage.distance_transform_edt(scan.lungs > 0, sampling=scan.grid.spacing_mm)
+    assert np.median(depth[scan.disease == 4]) < 0.7 * np.median(depth[scan.lungs > 0])
+
+
+def test_thick_slices_average_thin_ones() -> None:
+    thin = scan_of(NSIP)
+    thick = scan_of(NSIP, window=2, stride=2)
+    mean = (thin.hu[0::2][: len(thick.hu)].astype(float) + thin.hu[1::2][: len(thick.hu)]) / 2
+    assert np.abs(mean - thick.hu).mean() < 2
+    assert thick.grid.spacing_mm[0] == pytest.approx(2 * thin.grid.spacing_mm[0])
+    assert thick.grid.origin_mm[0] == pytest.approx(thin.grid.origin_mm[0] + thin.grid.spacing_mm[0] / 2)
+
+
+def test_noise_has_the_planned_strength_and_a_sharp_kernel_is_rougher() -> None:
+    roughness = {}
+    for is_sharp in (True, False):
+        plan = replace(quiet(is_sharp=is_sharp, matrix=160, step_mm=4.0), noise_hu=20.0)
+        noisy = make_scan(2, 0, body(), NORMAL, plan).hu.astype(float)
+        clean = make_scan(2, 0, body(), NORMAL, replace(plan, noise_hu=0.0)).hu
+        noise = (noisy - clean)[20:30, 60:100, 60:100]
+        assert noise.std() == pytest.approx(20, rel=0.1)
+        roughness[is_sharp] = np.abs(np.diff(noise, axis=2)).mean() / noise.std()
+    assert roughness[True] > roughness[False]
+
+
+def test_contrast_brightens_blood_only() -> None:
+    plain, enhanced = scan_of(NORMAL), scan_of(NORMAL, blood_hu=250.0)
+    changed = enhanced.hu.astype(int) - plain.hu > 100
+    assert 0.005 < changed.mean() < 0.1
+    assert np.median(plain.hu[changed]) == pytest.approx(42, abs=25)
+
+
+def test_expiration_makes_lungs_small_and_dense() -> None:
+    draws = [
+        draw_habitus(stream(4, 0, Stream.ANATOMY), is_female=True, age_years=60, is_expiratory=flag)
+        for flag in (False, True)
+    ]
+    assert draws[1].lung_height < 0.9 * draws[0].lung_height
+    assert draws[1].base_density > draws[0].base_density + 25
