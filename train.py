@@ -56,6 +56,8 @@ EXAMPLE = """examples:
   python train.py --resume runs/my_cohort
 """
 
+SLOW_COMPARATORS = ("forest", "boosting")  # `evaluate.py` fits them, too
+
 Rows = NDArray[np.int64]
 
 
@@ -129,9 +131,10 @@ def run(plan: Plan, progress: StepProgress) -> Path:
     belief = fit_belief(fitted.outputs, [held_out for _, held_out in pairs])
     probabilities = belief.calibrated(fitted.outputs)
 
-    data = image_data(code_cohort(cohort.cases, plan.antibodies, plan.covariates), fitted, probabilities)
-    heads = fit_heads(plan, cohort.cases, data, progress)
-    predictions = out_of_fold_predictions(plan, cohort.cases, data, pairs)
+    everyone = (*cohort.cases, *without_image(table, cohort))  # the head learns from rows without a scan, too
+    data = with_image_blocks(code_cohort(everyone, plan.antibodies, plan.covariates), fitted, probabilities)
+    heads = fit_heads(plan, everyone, data, progress)
+    predictions = out_of_fold_predictions(plan, everyone, data, pairs)
     results = evaluate_out_of_fold(plan, cohort.cases, predictions)
 
     parts = ArtefactParts(
@@ -145,7 +148,7 @@ def run(plan: Plan, progress: StepProgress) -> Path:
         antibodies=plan.antibodies,
         covariates=plan.covariates,
         endpoints=plan.endpoints,
-        cohort=summarise(cohort.cases),
+        cohort=summarise(everyone, num_scans=len(cohort.cases)),
         prognosis={name: head.to_dict() for name, head in heads.items()},
         results=results,
     )
@@ -169,13 +172,26 @@ def write_exclusions(plan: Plan, cohort: TrainingCohort, progress: StepProgress)
         progress.say(f"{len(frame)} of {total} cases cannot be used; see {plan.run_dir / 'excluded.csv'}")
 
 
-def image_data(tables: PrognosticData, fitted: CrossFit, probabilities: NDArray[np.float64]) -> PrognosticData:
-    """Tables with the image blocks of the same patients beside them, all of them out of fold."""
+def without_image(table: Sequence[Case], cohort: TrainingCohort) -> tuple[Case, ...]:
+    """Rows of the table without a usable scan."""
+    used = {case.case_id for case in cohort.cases}
+    return tuple(case for case in table if case.case_id not in used)
+
+
+def with_image_blocks(tables: PrognosticData, fitted: CrossFit, probabilities: NDArray[np.float64]) -> PrognosticData:
+    """Tables with the image blocks of the same patients beside them, all of them out of fold.
+
+    Rows beyond those of the network are patients without a scan: their blocks are NaN.
+    """
+
+    def padded(block: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.pad(block, ((0, len(tables) - len(block)), (0, 0)), constant_values=np.nan)
+
     return tables.replaced(
-        embedding=fitted.outputs.embedding,
-        pattern_probabilities=probabilities,
+        embedding=padded(fitted.outputs.embedding),
+        pattern_probabilities=padded(probabilities),
         quantitative_names=NETWORK_QUANTITIES,
-        quantitative=fitted.outputs.quantitative,
+        quantitative=padded(fitted.outputs.quantitative),
         patterns_out_of_fold=True,
     )
 
@@ -202,22 +218,25 @@ def known_outcomes(cases: Sequence[Case]) -> Rows:
 def out_of_fold_predictions(
     plan: Plan, cases: Sequence[Case], data: PrognosticData, pairs: Sequence[tuple[Rows, Rows]]
 ) -> pd.DataFrame:
-    """Pattern and prognosis of every training case by models that never saw it; columns as in ``predictions.csv``."""
+    """Pattern and prognosis of every case with a scan, by models that never saw it; columns of ``predictions.csv``."""
     endpoint = plan.endpoints[0]
+    num_scans = sum(len(held_out) for _, held_out in pairs)
     assert data.pattern_probabilities is not None
-    frame = pd.DataFrame({"case_key": data.case_ids})
+    probabilities = data.pattern_probabilities[:num_scans]
+    frame = pd.DataFrame({"case_key": data.case_ids[:num_scans]})
     for index, pattern in enumerate(PATTERNS):
-        frame[f"p_{pattern}"] = data.pattern_probabilities[:, index]
-    frame["pattern"] = [PATTERNS[index].value for index in data.pattern_probabilities.argmax(axis=1)]
+        frame[f"p_{pattern}"] = probabilities[:, index]
+    frame["pattern"] = [PATTERNS[index].value for index in probabilities.argmax(axis=1)]
     quick = PrognosisSettings.model_validate(plan.settings.prognosis.model_dump() | {"num_bootstrap": 0})
     with_outcome = with_outcomes(data, cases, endpoint)
     known = known_outcomes(cases)
-    for fold, (training_rows, held_out) in enumerate(pairs):
+    for fold, (_, held_out) in enumerate(pairs):
         frame.loc[held_out, "fold"] = fold
-        usable = np.intersect1d(training_rows, known)
-        if not usable.size:
+        patients = {cases[row].patient_id for row in held_out}
+        training_rows = np.array([row for row in known if cases[row].patient_id not in patients], dtype=np.int64)
+        if not training_rows.size:
             continue
-        head = PrognosticModel.fit(with_outcome.take(usable), quick, endpoint)
+        head = PrognosticModel.fit(with_outcome.take(training_rows), quick, endpoint)
         for column, values in horizon_columns(head, data.take(held_out), endpoint).items():
             frame.loc[held_out, column] = values
     write_whole(plan.run_dir / "out_of_fold.csv", frame.to_csv(index=False))
@@ -243,18 +262,20 @@ def evaluate_out_of_fold(plan: Plan, cases: Sequence[Case], predictions: pd.Data
         trained_on=trained_on,
         is_synthetic=is_synthetic(trained_on),
     )
-    settings = EvaluateSettings(endpoint=plan.settings.vocabularies.endpoints[0], num_bootstrap=200)
+    settings = EvaluateSettings(
+        endpoint=plan.settings.vocabularies.endpoints[0], num_bootstrap=200, skip_comparators=SLOW_COMPARATORS
+    )
     result = evaluate(predictions, cases, plan.endpoints[0], settings, context)
     evaluation_page.write(result, plan.run_dir / "evaluation" / "report.html")
     return result.headline()
 
 
-def summarise(cases: Sequence[Case]) -> CohortSummary:
+def summarise(cases: Sequence[Case], *, num_scans: int) -> CohortSummary:
     """The training cohort in numbers."""
     votes = [pattern for case in cases for pattern in case.pattern_votes.values()]
     return CohortSummary(
         num_patients=len({case.patient_id for case in cases}),
-        num_scans=len(cases),
+        num_scans=num_scans,
         num_labelled=sum(bool(case.pattern_votes) for case in cases),
         patterns={pattern.value: float(votes.count(pattern)) for pattern in PATTERNS},
         sites=len({case.site for case in cases}),

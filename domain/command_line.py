@@ -12,9 +12,29 @@ from domain.errors import ExitCode, InputError
 RESEARCH_NOTICE = "Research use only: not a medical device, no treatment advice."
 
 
+class _OneLine(logging.Formatter):
+    """The message without a traceback: those are for the log file, people get the sentence."""
+
+    def formatException(self, ei: object) -> str:  # noqa: N802  the name is logging's
+        """Nothing."""
+        del ei
+        return ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line; the text another handler may have kept for the record is left as it is."""
+        kept, record.exc_text = record.exc_text, None
+        try:
+            return super().format(record).rstrip("\n")
+        finally:
+            record.exc_text = kept
+
+
 def configure_logging(*, verbose: bool = False) -> None:
     """Warnings to the screen by default, everything of ours with ``--verbose``. Scripts call it, libraries never."""
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    screen = logging.StreamHandler(sys.stderr)
+    screen.setFormatter(_OneLine("%(levelname)s %(name)s: %(message)s"))
+    screen.setLevel(logging.INFO if verbose else logging.WARNING)
+    logging.getLogger().addHandler(screen)
     if verbose:
         for room in ("data_pipeline", "models", "inference", "evaluation", "reports", "train", "infer", "evaluate"):
             logging.getLogger(room).setLevel(logging.INFO)
