@@ -115,7 +115,7 @@ def pleura_radius(cage_mm: FloatMap, lung_outer_mm: FloatMap) -> FloatMap:
     usual = np.fmin(usual, usual[MIRRORED])  # the better lung of the two tells
     known = np.isfinite(usual)
     smooth = ndimage.median_filter(np.where(known, usual, np.float32(typical)), size=7, mode="wrap")
-    return (cage_mm - smooth[None, :]).astype(np.float32)
+    return np.asarray(cage_mm - smooth[None, :], dtype=np.float32)
 
 
 def diaphragm_height(lung: BoolArray, grid: CoarseGrid) -> NDArray[np.float32]:

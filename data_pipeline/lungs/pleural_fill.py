@@ -29,7 +29,7 @@ MAX_DENSE_HU = 130.0  # consolidation and fluid stay below; ribs and calcium do 
 FAT_HU = (-160.0, -55.0)
 MEDIASTINUM_MM = 28.0  # nothing is added this near to the midline: spine, aorta, oesophagus, heart
 GREAT_VESSELS_MM = 50.0  # nearer to the midline a rise of the mediastinal surface is aorta or heart
-MAX_FROM_LATERAL_DEGREES = 75.0
+MAX_FROM_LATERAL_DEGREES = 65.0
 
 Sides = NDArray[np.uint8]
 

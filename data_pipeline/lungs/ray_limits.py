@@ -9,7 +9,7 @@ from scipy import ndimage
 from data_pipeline.lungs.chest_wall import NUM_ANGLES, FloatMap
 from data_pipeline.lungs.coarse_grid import CoarseGrid
 
-MIN_DENT_MM = 7.0  # lung that ends further than this from the expected pleura is dense beyond
+MIN_DENT_MM = 10.0  # lung that ends further than this from the expected pleura is dense beyond
 BUMP_MM = 44.0  # along the body and
 BUMP_DEGREES = 40.0  # around it: a narrower rise of the mediastinal surface may be dense lung
 MAX_HIDDEN_MM = 50.0  # along the body, lung without any air is bridged up to this length
@@ -25,7 +25,7 @@ def without_bumps(inner: FloatMap, other: FloatMap, grid: CoarseGrid) -> FloatMa
     window = (max(3, round(BUMP_MM / grid.spacing_mm[2]) | 1), round(BUMP_DEGREES * NUM_ANGLES / 360) | 1)
     opened = ndimage.grey_opening(np.nan_to_num(inner, nan=1e4), size=window, mode=("nearest", "wrap"))
     level = np.fmax(opened, np.nan_to_num(other, nan=np.inf) + np.float32(4.0))
-    return np.minimum(inner, level)
+    return np.asarray(np.minimum(inner, level), dtype=np.float32)
 
 
 def top_of(inner: FloatMap, grid: CoarseGrid) -> FloatMap:

@@ -14,6 +14,7 @@ BONE_HU = 200.0  # above soft tissue with contrast on block means of 3 mm
 MIN_BONE_ML = 20.0  # less bone than this locates nothing
 SPINE_WIDTH_MM = 40.0
 MAX_EROSIONS = 4
+MAX_CROSSING_SHARE = 0.05  # of the width of the volume; a lung seldom reaches further across the midline
 MIN_SHARE_OF_SECOND_LUNG = 0.08  # of all lung; a smaller part is a piece of one lung, not the other lung
 
 
@@ -44,7 +45,11 @@ def split_sides(lung: BoolArray, middle_i: float) -> NDArray[np.uint8]:
     seeds = _two_seeds(lung)
     if seeds is None:
         return _by_position(lung, middle_i)
-    return _grow(seeds, lung)
+    i = np.arange(lung.shape[0])[:, None, None]
+    crossing = MAX_CROSSING_SHARE * lung.shape[0]
+    seeds[(seeds == LEFT) & (i > middle_i + crossing)] = 0  # a bridge in front of the heart; grown again below
+    seeds[(seeds == RIGHT) & (i < middle_i - crossing)] = 0
+    return _grow(seeds, lung, middle_i)
 
 
 def _two_seeds(lung: BoolArray) -> NDArray[np.uint8] | None:
@@ -68,20 +73,22 @@ def _two_seeds(lung: BoolArray) -> NDArray[np.uint8] | None:
     return None
 
 
-def _grow(seeds: NDArray[np.uint8], lung: BoolArray) -> NDArray[np.uint8]:
-    """Grow both seeds inside the lung until nothing changes; parts not reached go by their position."""
+def _grow(seeds: NDArray[np.uint8], lung: BoolArray, middle_i: float) -> NDArray[np.uint8]:
+    """Grow both seeds inside the lung, first on their own half, then across the midline; the rest goes by position."""
     sides = seeds.copy()
-    for _ in range(2 * MAX_EROSIONS):
-        free = lung & (sides == 0)
-        if not free.any():
-            break
-        for side in (RIGHT, LEFT):
-            reached = ndimage.binary_dilation(sides == side, structure=FACES) & free & (sides == 0)
-            sides[reached] = side
-    right_i = np.nonzero(seeds == RIGHT)[0].mean()
-    left_i = np.nonzero(seeds == LEFT)[0].mean()
+    i = np.arange(lung.shape[0])[:, None, None]
+    halves = {RIGHT: i >= middle_i - 1, LEFT: i <= middle_i + 1}
+    everywhere = {RIGHT: np.True_, LEFT: np.True_}
+    for allowed in (halves, everywhere):
+        for _ in range(2 * MAX_EROSIONS):
+            free = lung & (sides == 0)
+            if not free.any():
+                return sides
+            for side in (RIGHT, LEFT):
+                reached = ndimage.binary_dilation(sides == side, structure=FACES) & free & (sides == 0) & allowed[side]
+                sides[reached] = side
     rest = lung & (sides == 0)
-    sides[rest] = _by_position(rest, (right_i + left_i) / 2)[rest]
+    sides[rest] = _by_position(rest, middle_i)[rest]
     return sides
 
 

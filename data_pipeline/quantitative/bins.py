@@ -26,11 +26,13 @@ class Bins:
         hu: Mean HU. Shape (I', J', K'), float32.
         sides: Block label where every voxel of the block is lung of one side: 1 right, 2 left; else 0. uint8.
         spacing_mm: Spacing of the blocks, mm.
+        factors: Native voxels per block along i, j, k; even in the plane wherever that is more than one.
     """
 
     hu: FloatVolume
     sides: NDArray[np.uint8]
     spacing_mm: Spacing
+    factors: tuple[int, int, int]
 
     @property
     def inside(self) -> BoolArray:
@@ -53,22 +55,25 @@ def box_of(labels: NDArray[np.uint8]) -> Box:
     return sides[0], sides[1], sides[2]
 
 
-def bin_lungs(voxels: NDArray[np.int16], labels: NDArray[np.uint8], spacing_mm: Spacing, target_mm: float) -> Bins:
-    """Bin a volume and its lungs to about ``target_mm``; axes already coarser stay as they are.
+def bin_lungs(voxels: NDArray[np.int16], labels: NDArray[np.uint8], spacing_mm: Spacing) -> Bins:
+    """Bin a volume and its lungs to about ``BIN_MM``; axes already coarser stay as they are.
 
     Args:
         voxels: HU inside the box of the lungs. Shape (I, J, K).
         labels: 0 outside, 1 right, 2 left, same shape.
         spacing_mm: Native spacing, mm.
-        target_mm: Wanted bin size.
     """
-    factors = tuple(
-        min(max(1, round(target_mm / spacing)), max(1, size))
-        for spacing, size in zip(spacing_mm, voxels.shape, strict=True)
-    )
-    fi, fj, fk = factors
+    fi, fj = (_in_plane_factor(spacing_mm[axis], voxels.shape[axis]) for axis in (0, 1))
+    fk = min(max(1, round(BIN_MM / spacing_mm[2])), max(1, voxels.shape[2]))
     right = block_mean((labels == RIGHT).astype(np.int16), (fi, fj, fk)) > FULL_SHARE
     left = block_mean((labels == LEFT).astype(np.int16), (fi, fj, fk)) > FULL_SHARE
     sides = right * np.uint8(RIGHT) + left * np.uint8(LEFT)
     spacing = (spacing_mm[0] * fi, spacing_mm[1] * fj, spacing_mm[2] * fk)
-    return Bins(block_mean(voxels, (fi, fj, fk)), sides, spacing)
+    return Bins(block_mean(voxels, (fi, fj, fk)), sides, spacing, (fi, fj, fk))
+
+
+def _in_plane_factor(spacing_mm: float, size: int) -> int:
+    """An even factor, so that bins can be halved for fine lines; 1 where even two voxels are too coarse."""
+    if spacing_mm > BIN_MM * 0.75:
+        return 1
+    return min(2 * max(1, round(BIN_MM / 2 / spacing_mm)), max(1, size))

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from data_pipeline.lungs.coarse_grid import BoolArray, Spacing
-from data_pipeline.quantitative.bins import BIN_MM, Bins, bin_lungs, box_of
-from data_pipeline.quantitative.tissue_classes import TissueClasses, classify
+from data_pipeline.quantitative.bins import Bins, bin_lungs, box_of
+from data_pipeline.quantitative.reticulation import reticulation
+from data_pipeline.quantitative.tissue_classes import classify
 from data_pipeline.quantitative.zones import (
     BEYOND_SUBPLEURAL_MM,
     LEVELS,
@@ -38,14 +39,15 @@ def quantify(voxels: NDArray[np.int16], labels: NDArray[np.uint8], spacing_mm: S
     """
     box = box_of(labels)
     voxels, labels = voxels[box], labels[box]
-    bins = bin_lungs(voxels, labels, spacing_mm, BIN_MM)
+    bins = bin_lungs(voxels, labels, spacing_mm)
     if not bins.inside.any():
         return {}
     tissue, zones = classify(bins), find_zones(bins)
+    mesh = reticulation(voxels, bins, tissue)
     masks = {
         "ggo": tissue.ground_glass,
         "consolidation": tissue.consolidation,
-        "reticulation": tissue.reticulation,
+        "reticulation": mesh,
         "high_attenuation": tissue.high_attenuation,
         "low_attenuation": tissue.low_attenuation,
     }
@@ -56,7 +58,7 @@ def quantify(voxels: NDArray[np.int16], labels: NDArray[np.uint8], spacing_mm: S
     for name in ("ggo", "consolidation", "reticulation"):
         table |= _distribution(name, masks[name], bins, zones)
     table["consolidation_patchiness"] = patchiness(tissue.consolidation, bins)
-    table["subpleural_sparing_index"] = sparing_index(tissue, bins, zones)
+    table["subpleural_sparing_index"] = sparing_index(tissue.ground_glass | mesh, bins, zones)
     return table
 
 
@@ -121,12 +123,11 @@ def patchiness(consolidation: BoolArray, bins: Bins) -> float:
     return float(1.0 - sizes.max() / sizes.sum())
 
 
-def sparing_index(tissue: TissueClasses, bins: Bins, zones: Zones) -> float:
+def sparing_index(disease: BoolArray, bins: Bins, zones: Zones) -> float:
     """One minus extent in the outermost 5 mm over extent in the next 10 mm, of ground glass and reticulation.
 
     1 is complete subpleural sparing, 0 none, below 0 subpleural accentuation (cut at -1); NaN without disease there.
     """
-    disease = tissue.ground_glass | tissue.reticulation
     outer = bins.inside & (zones.depth_mm <= SUBPLEURAL_MM)
     next_shell = bins.inside & (zones.depth_mm > SUBPLEURAL_MM) & (zones.depth_mm <= BEYOND_SUBPLEURAL_MM)
     if np.count_nonzero(disease & next_shell) * bins.voxel_ml < MIN_EXTENT_ML:

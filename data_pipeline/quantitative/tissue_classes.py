@@ -7,64 +7,70 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from data_pipeline.lungs.coarse_grid import BoolArray
+from data_pipeline.lungs.coarse_grid import BoolArray, FloatVolume
 from data_pipeline.quantitative.bins import Bins
 
 LOW_ATTENUATION_HU = -950.0  # emphysema index
-GROUND_GLASS_HU = (-750.0, -300.0)
+GROUND_GLASS_HU = (-700.0, -300.0)
+RIM_MM = 4.0  # ground glass thinner than this is the blurred edge of consolidation or a vessel
 HIGH_ATTENUATION_HU = (-600.0, -250.0)
-SOLID_HU = -300.0
-VESSEL_MM = 7.0  # solid things thinner than this are vessels or lines, not consolidation
-PATCH_MM = 5.0  # ground glass thinner than this is the blurred rim of a vessel
-LINE_MM = 4.0  # lines are thinner than this
-LINE_CONTRAST_HU = 110.0  # a line stands out this much from what surrounds it
-MESH_MM = 16.0  # neighbourhood in which lines are counted, about one secondary lobule
-MESH_SHARE = 0.22  # share of the neighbourhood that lines fill in reticulation; vessels alone fill less
+SMOOTHING_MM = 1.5  # standard deviation; brings sharp and soft kernels, thin and thick slices nearer to each other
+VESSEL_MM = 7.0  # bright structures thinner than this are vessels or lines, not ground glass or consolidation
+OUTSIDE = np.float32(1e5)
 
 
 @dataclass(frozen=True, eq=False)
 class TissueClasses:
-    """Masks over the bins; ground glass and consolidation exclude each other, reticulation may overlap ground glass."""
+    """Masks over the bins; ground glass and consolidation exclude each other, reticulation may overlap ground glass.
+
+    Attributes:
+        smooth_hu: Smoothed density.
+        background_hu: Smoothed density without thin bright structures; what the two dense classes are read from.
+    """
 
     low_attenuation: BoolArray
     high_attenuation: BoolArray
     ground_glass: BoolArray
     consolidation: BoolArray
-    reticulation: BoolArray
+    smooth_hu: FloatVolume
+    background_hu: FloatVolume
 
 
 def classify(bins: Bins) -> TissueClasses:
     """Class of every bin that is lung throughout."""
-    inside, hu = bins.inside, bins.hu
-    solid = inside & (hu > SOLID_HU)
-    consolidation = open_in_mm(solid, VESSEL_MM, bins)
-    dense = inside & (hu > GROUND_GLASS_HU[0])
-    patch = open_in_mm(dense, PATCH_MM, bins)
-    reticulation = _reticulation(bins, consolidation)
+    inside = bins.inside
+    smooth = smooth_inside(bins)
+    background = background_density(smooth, bins)
     return TissueClasses(
-        low_attenuation=inside & (hu < LOW_ATTENUATION_HU),
-        high_attenuation=inside & (hu >= HIGH_ATTENUATION_HU[0]) & (hu <= HIGH_ATTENUATION_HU[1]),
-        ground_glass=patch & (hu <= GROUND_GLASS_HU[1]) & ~consolidation,
-        consolidation=consolidation,
-        reticulation=reticulation,
+        low_attenuation=inside & (smooth < LOW_ATTENUATION_HU),
+        high_attenuation=inside & (smooth >= HIGH_ATTENUATION_HU[0]) & (smooth <= HIGH_ATTENUATION_HU[1]),
+        ground_glass=_without_rims(
+            inside & (background > GROUND_GLASS_HU[0]) & (background <= GROUND_GLASS_HU[1]), bins
+        ),
+        consolidation=inside & (background > GROUND_GLASS_HU[1]),
+        smooth_hu=smooth,
+        background_hu=background,
     )
 
 
-def open_in_mm(mask: BoolArray, width_mm: float, bins: Bins) -> BoolArray:
-    """Keep what a cube of ``width_mm`` fits into; along an axis of thick slices one slice is enough."""
-    size = [max(1, round(width_mm / spacing)) for spacing in bins.spacing_mm]
+def _without_rims(mask: BoolArray, bins: Bins) -> BoolArray:
+    size = [max(1, round(RIM_MM / spacing)) for spacing in bins.spacing_mm]
     opened: BoolArray = ndimage.binary_opening(mask, structure=np.ones(size, dtype=bool))
     return opened
 
 
-def _reticulation(bins: Bins, consolidation: BoolArray) -> BoolArray:
-    """Bins whose neighbourhood is filled with thin lines in the axial plane."""
-    size = [max(3, round(LINE_MM / spacing) | 1) for spacing in bins.spacing_mm[:2]]
-    background = np.where(bins.inside, bins.hu, np.float32(-850.0))
-    opened = ndimage.grey_opening(background, size=(*size, 1))
-    lines = bins.inside & (background - opened > LINE_CONTRAST_HU) & ~consolidation
-    window = [max(1, round(MESH_MM / spacing)) for spacing in bins.spacing_mm]
-    filled = ndimage.uniform_filter(lines.astype(np.float32), window)
-    lung = ndimage.uniform_filter(bins.inside.astype(np.float32), window)
-    mesh: BoolArray = bins.inside & (filled > MESH_SHARE * np.maximum(lung, 0.1)) & ~consolidation
-    return mesh
+def smooth_inside(bins: Bins) -> FloatVolume:
+    """Gaussian mean over lung only, so that the chest wall does not brighten the pleura. float32, HU."""
+    sigma = [SMOOTHING_MM / spacing for spacing in bins.spacing_mm]
+    weight = bins.inside.astype(np.float32)
+    total = ndimage.gaussian_filter(np.where(bins.inside, bins.hu, np.float32(0.0)), sigma, truncate=2.5)
+    share = ndimage.gaussian_filter(weight, sigma, truncate=2.5)
+    return np.asarray(total / np.maximum(share, np.float32(1e-3)), dtype=np.float32)
+
+
+def background_density(smooth: FloatVolume, bins: Bins) -> FloatVolume:
+    """Grey opening inside the lung: what is thinner than ``VESSEL_MM`` in any direction is levelled. float32, HU."""
+    size = [max(1, round(VESSEL_MM / spacing)) for spacing in bins.spacing_mm]
+    low = ndimage.minimum_filter(np.where(bins.inside, smooth, OUTSIDE), size)
+    opened = ndimage.maximum_filter(np.where(bins.inside, low, -OUTSIDE), size)
+    return np.minimum(np.asarray(opened, dtype=np.float32), smooth)
