@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from domain.antibodies import AntibodyStatus, load_antibody_vocabulary
+from domain.covariates import load_covariate_vocabulary
 from domain.patterns import PATTERNS, load_pattern_vocabulary
 from domain.records import CaseResult, CaseStatus, Contribution, HorizonRisk, PrognosisPrediction, WhatIf
 from reports.survival_plot import (
@@ -19,6 +20,8 @@ from reports.survival_plot import (
     survival_plot,
 )
 
+ANTIBODY_PREFIX = "ab_"
+IMAGE_INPUT = "image"
 NOTHING = "\u2013"
 CONTRIBUTION_DAY = 365.0  # contributions are shown at the day nearest to this one
 SMALLEST_CONTRIBUTION = 0.005  # log hazard; anything smaller would print as 0.00
@@ -29,10 +32,11 @@ STATUS_LABELS = {
     CaseStatus.FAILED: "failed",
 }
 ABBREVIATIONS = frozenset({"nsip", "op"})
-MODE_NOTES = {
-    "image_only": "From the image alone: no antibody result and no covariate was given.",
-    "tables_only": "From antibodies and covariates alone: no image was used.",
-    "baseline_only": "No input of this patient was usable: this is the average course of the training cohort.",
+UNSUPPORTED = "not supported"
+MODE_LABELS = {
+    "image_only": "from the image alone",
+    "tables_only": "without an image",
+    "baseline_only": "cohort average",
 }
 EVENT_LABELS = {"death": "death", "progression": "progression", "transplant": "transplant"}
 
@@ -78,7 +82,9 @@ class PrognosisView:
     title: str
     answer: PrognosisPrediction
     headline: str
-    mode_note: str
+    mode_label: str
+    inputs_used: str
+    inputs_missing: str
     survival_svg: str
     survival_legend: tuple[LegendEntry, ...]
     incidence_svg: str
@@ -141,6 +147,11 @@ def percent(share: float | None) -> str:
     return ">99%" if share > 0.99 else f"{100 * share:.0f}%"
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 patient``, ``2 patients``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def number(value: str | float | None) -> str:
     """A measure as text, three significant digits."""
     if value is None:
@@ -150,15 +161,32 @@ def number(value: str | float | None) -> str:
 
 def survival_text(risk: HorizonRisk | None) -> str:
     """Survival at one horizon with its band."""
-    if risk is None or risk.survival is None:
+    if risk is None:
         return NOTHING
+    if risk.survival is None:
+        return UNSUPPORTED
     band = f" ({spread(risk.survival_lo, risk.survival_hi)})" if risk.survival_lo is not None else ""
     return percent(risk.survival) + band
 
 
 def spread(low: float | None, high: float | None) -> str:
     """Two probabilities as a range."""
-    return f"{percent(low)}{NOTHING}{percent(high)}"
+    return NOTHING if low is None or high is None else f"{percent(low)}{NOTHING}{percent(high)}"
+
+
+def inputs_text(names: Sequence[str], *, antibodies: str) -> str:
+    """Inputs by name: ``image; antibodies: Anti-MDA5, Anti-Jo-1; covariates: age``.
+
+    Args:
+        names: As in ``PrognosisPrediction.inputs_used``.
+        antibodies: Word before the antibodies among them.
+    """
+    tested = [antibody_name(name.removeprefix(ANTIBODY_PREFIX)) for name in names if name.startswith(ANTIBODY_PREFIX)]
+    others = [name for name in names if not name.startswith(ANTIBODY_PREFIX) and name != IMAGE_INPUT]
+    parts = [IMAGE_INPUT] if IMAGE_INPUT in names else []
+    parts += [f"{antibodies}: {', '.join(tested)}"] if tested else []
+    parts += [f"covariates: {', '.join(covariate_name(name) for name in others)}"] if others else []
+    return "; ".join(parts)
 
 
 def horizon_nearest(risks: Sequence[HorizonRisk], days: float) -> HorizonRisk | None:
@@ -172,6 +200,11 @@ def _antibody_names() -> dict[str, str]:
 
 
 @cache
+def _covariate_names() -> dict[str, str]:
+    return {entry.key: entry.name for entry in load_covariate_vocabulary().covariates}
+
+
+@cache
 def _pattern_names() -> dict[str, str]:
     return {entry.key.value: entry.name for entry in load_pattern_vocabulary().patterns}
 
@@ -179,6 +212,11 @@ def _pattern_names() -> dict[str, str]:
 def antibody_name(key: str) -> str:
     """Name of an antibody; the key itself for one of a cohort's own vocabulary."""
     return _antibody_names().get(key, key)
+
+
+def covariate_name(key: str) -> str:
+    """Name of a covariate; the key in words for one of a cohort's own vocabulary."""
+    return _covariate_names().get(key, _words(key))
 
 
 def pattern_name(key: str) -> str:
@@ -233,14 +271,19 @@ def _bars(result: CaseResult) -> tuple[Bar, ...]:
 
 def _prognosis_view(prognosis: PrognosisPrediction) -> PrognosisView:
     year = horizon_nearest(prognosis.horizons, CONTRIBUTION_DAY)
-    headline = f"{survival_text(year)} {prognosis.survival_means} at {horizon_label(year.days)}" if year else ""
+    has_answer = year is not None and year.survival is not None
+    headline = (
+        f"{survival_text(year)} {prognosis.survival_means} at {horizon_label(year.days)}" if year and has_answer else ""
+    )
     causes = causes_of(prognosis)
     bars, about = _contribution_bars(prognosis.contributions)
     return PrognosisView(
         title=prognosis.endpoint.replace("_", " "),
         answer=prognosis,
         headline=headline,
-        mode_note=MODE_NOTES.get(prognosis.mode, ""),
+        mode_label=MODE_LABELS.get(prognosis.mode, ""),
+        inputs_used=inputs_text(prognosis.inputs_used, antibodies="antibodies"),
+        inputs_missing=inputs_text(prognosis.inputs_missing, antibodies="not tested"),
         survival_svg=survival_plot(prognosis),
         survival_legend=survival_legend(prognosis),
         incidence_svg=incidence_plot(prognosis),
@@ -284,4 +327,9 @@ def _what_if_row(item: WhatIf, year: HorizonRisk | None) -> tuple[str, str, str,
     if item.refused:
         return name, status, item.refused, ""
     risk = horizon_nearest(item.horizons, year.days if year else CONTRIBUTION_DAY)
-    return name, status, percent(risk.survival if risk else None), f"{item.num_training_patients} training patients"
+    return (
+        name,
+        status,
+        percent(risk.survival if risk else None),
+        counted(item.num_training_patients, "training patient"),
+    )

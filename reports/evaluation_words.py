@@ -38,6 +38,7 @@ METRIC_NAMES: dict[str, str] = {
     "single_answer_share": "Sets with one pattern",
     "uno_c": "Uno's C",
     "harrell_c": "Harrell's C",
+    "uno_c_within_site": "Uno's C, pairs of one site",
     "ibs": "Integrated Brier score",
     "ipa": "Index of prediction accuracy",
     "auc_at": "AUC(t)",
@@ -63,7 +64,10 @@ GROUPS: tuple[tuple[str, frozenset[str]], ...] = (
         frozenset({"brier", "log_loss", "ece", "ece_if_perfectly_calibrated", "set_size", "single_answer_share"})
         | frozenset(name for name in METRIC_NAMES if name.startswith("set_coverage")),
     ),
-    ("ranking and overall error", frozenset({"uno_c", "harrell_c", "ibs", "ipa", "a_calibration_p"})),
+    (
+        "ranking and overall error",
+        frozenset({"uno_c", "uno_c_within_site", "harrell_c", "ibs", "ipa", "a_calibration_p"}),
+    ),
     ("at each horizon", frozenset({"auc_at", "brier_at", "observed_over_expected", "calibration_slope", "ici"})),
 )
 
