@@ -75,7 +75,9 @@ def with_simpleitk(folder: Path) -> NDArray[np.int16]:
 
     reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames(SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
-    return SimpleITK.GetArrayViewFromImage(reader.Execute()).transpose(2, 1, 0).copy(order="K")
+    image = reader.Execute()
+    with_simpleitk.kept = image  # type: ignore[attr-defined]  # the view does not keep its memory alive
+    return SimpleITK.GetArrayViewFromImage(image).transpose(2, 1, 0)
 
 
 def with_monai(reader_name: str) -> Callable[[Path], NDArray[np.int16]]:

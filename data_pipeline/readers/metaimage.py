@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+import re
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,15 @@ from data_pipeline.readers.pixel_errors import PixelError
 from data_pipeline.readers.raw_volume import RawVolume, digest_volume
 from data_pipeline.readers.slice_reading import checksum_of
 from data_pipeline.readers.volume_header import volume_findings
-from data_pipeline.sources import is_member
+from data_pipeline.sources import is_member, read_start
 from domain.affine import Affine
 from domain.errors import StudyError
 from domain.findings import Finding, QualityCode, Stage
 from domain.records import SeriesRef, SeriesTable
 from domain.volume import AIR_HU, Acquisition
+
+HEADER_BYTES = 64 << 10
+DATA_FILE = re.compile(r"^(?:ElementDataFile\s*=|data ?file\s*:)\s*(\S[^\r\n]*)", re.MULTILINE | re.IGNORECASE)
 
 
 def describe_metaimage(source: str, policy: QualityPolicy) -> tuple[SeriesTable, tuple[Finding, ...]]:
@@ -69,9 +73,10 @@ def _read(source: str, policy: QualityPolicy) -> RawVolume:
             QualityCode.TOO_LARGE, f"{shape} voxels; the limit is {policy.thresholds.max_volume_gib:g} GiB"
         )
     try:
-        stored = np.asarray(SimpleITK.GetArrayViewFromImage(reader.Execute())).reshape(shape[::-1])
+        image = reader.Execute()  # kept by name: the view below does not keep its memory alive
     except RuntimeError as error:
         raise PixelError(QualityCode.TRUNCATED, "the voxels cannot be read: cut or damaged") from error
+    stored = np.asarray(SimpleITK.GetArrayViewFromImage(image)).reshape(shape[::-1])
     values = np.nan_to_num(stored, nan=AIR_HU)
     voxels = np.clip(np.rint(values) if values.dtype.kind == "f" else values, AIR_HU, INT16.max).astype(np.int16)
     return RawVolume(
@@ -92,6 +97,7 @@ def _open(source: str) -> Any:
         raise PixelError(QualityCode.UNREADABLE, "MetaImage and NRRD files inside archives are not read: unpack them")
     if Path(source).stat().st_size == 0:
         raise PixelError(QualityCode.TRUNCATED, "the file is empty")
+    _refuse_outside_data(source)
     reader: Any = SimpleITK.ImageFileReader()  # type: ignore[no-untyped-call]
     reader.SetFileName(source)
     reader.SetImageIO("NrrdImageIO" if _name(source) == "NRRD" else "MetaImageIO")
@@ -100,6 +106,15 @@ def _open(source: str) -> Any:
     except RuntimeError as error:
         raise PixelError(QualityCode.UNREADABLE, f"not readable as {_name(source)}") from error
     return reader
+
+
+def _refuse_outside_data(source: str) -> None:
+    """A header may name its data file: one outside its own folder is not followed."""
+    start = read_start(source, HEADER_BYTES)[0].decode("latin-1")
+    for name in DATA_FILE.findall(start):
+        parts = PurePosixPath(name.strip().replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or name.strip()[1:2] == ":":
+            raise PixelError(QualityCode.UNREADABLE, "the header names a data file outside its folder")
 
 
 def _name(source: str) -> str:
