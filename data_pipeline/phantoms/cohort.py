@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ from domain.patterns import PATTERNS, Pattern
 from domain.records import Case
 
 WALL_MM = 14.0  # ribs, skin and a little air: the field of view is a little wider than the body
+WORTH_TWO_PROCESSES = 8  # scans; below, starting a process costs more than it saves
 FOLLOW_UP_INDEX = 1_000_000  # streams of a second scan: those of a patient nobody else is
 Progress = Callable[[int, int], None]
 
@@ -111,6 +113,13 @@ def _make(task: ScanTask) -> dict[str, Any]:
     }
 
 
+def _num_workers(asked: int | None, num_tasks: int) -> int:
+    """Processes to use."""
+    if asked is not None:
+        return asked
+    return 2 if num_tasks >= WORTH_TWO_PROCESSES and (os.cpu_count() or 1) > 1 else 1
+
+
 def _results(tasks: list[ScanTask], workers: int) -> Iterator[dict[str, Any]]:
     if workers <= 1 or len(tasks) <= 1:
         yield from map(_make, tasks)
@@ -126,7 +135,7 @@ def _follow_ups(
     tasks, cases = [], []
     for truth in truths:
         found = draw_follow_up(truth, settings.follow_up_share, stream(settings.seed, truth.index, Stream.FOLLOW_UP))
-        if found:
+        if found and truth.case.scan:
             day, course = found
             case = later_case(truth.case, day)
             cases.append(case)
@@ -141,7 +150,7 @@ def generate_cohort(
     seed: int,
     size: SizeName = "tiny",
     preset: PresetName = "east_asia",
-    workers: int = 1,
+    workers: int | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Path:
@@ -153,7 +162,7 @@ def generate_cohort(
         seed: Seed, >= 0. The same seed and options give the same bytes, whatever the number of workers.
         size: ``tiny``, ``small`` or ``full``.
         preset: ``east_asia`` or ``west``.
-        workers: Processes.
+        workers: Processes; where not given, 2 for at least 8 scans on a machine that has them, else 1.
         progress: Called with (done, total) after each scan.
         **options: Further fields of ``CohortSettings``.
 
@@ -172,9 +181,13 @@ def generate_cohort(
     settings = CohortSettings(seed=seed, num_patients=num_patients, size=size, preset=preset, **options)
     (root / "truth").mkdir(parents=True, exist_ok=True)
     truths = draw_truths(settings)
-    tasks = [ScanTask(settings, dict(truth.columns), truth.index, truth.case.case_id, str(root)) for truth in truths]
+    tasks = [
+        ScanTask(settings, dict(truth.columns), truth.index, truth.case.case_id, str(root))
+        for truth in truths
+        if truth.case.scan
+    ]
     later, later_cases = _follow_ups(settings, truths, root / "follow_up")
-    for done, result in enumerate(_results(tasks + later, workers), start=1):
+    for done, result in enumerate(_results(tasks + later, _num_workers(workers, len(tasks))), start=1):
         owner = root if done <= len(tasks) else root / "follow_up"
         write_json(owner / "truth" / f"{result['case_id']}.json", result)
         if progress:

@@ -30,6 +30,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--patients", type=_positive, required=True, metavar="N", help="number of patients")
     parser.add_argument(
+        "--without-scan", type=_not_negative, default=0, metavar="N", help="further patients, in the table only"
+    )
+    parser.add_argument(
         "--seed", type=_not_negative, required=True, metavar="S", help="the same seed gives the same bytes"
     )
     parser.add_argument("--size", choices=SIZE_NAMES, default="tiny", help="96, 224 or 512 rows (default: tiny)")
@@ -49,7 +52,10 @@ def add_parser(subparsers: Any) -> None:
         "--readers", type=int, choices=range(4), default=0, help="noisy pattern columns; 0: the true pattern"
     )
     parser.add_argument(
-        "--workers", type=_positive, default=1, help="processes (default: 1); the bytes do not depend on it"
+        "--workers",
+        type=_positive,
+        default=None,
+        help="processes (default: 2 where it pays); the bytes do not depend on it",
     )
     parser.add_argument(
         "--era", choices=["modern", "triple", "stepup"], default="modern", help="treatment of MDA5 disease"
@@ -101,6 +107,7 @@ def run(args: argparse.Namespace) -> ExitCode:
             difficulty=args.difficulty,
             num_readers=args.readers,
             workers=args.workers,
+            num_without_scan=args.without_scan,
             protocol=args.protocol,
             planted=planted,
             shortcut=args.shortcut,

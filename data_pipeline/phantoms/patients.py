@@ -32,7 +32,7 @@ class CohortSettings:
 
     Attributes:
         seed: Everything follows from it.
-        num_patients: Patients.
+        num_patients: Patients with a scan.
         size: Size of the scans.
         preset: Region.
         difficulty: How textbook-like the scans are.
@@ -42,6 +42,7 @@ class CohortSettings:
         shortcut: Share of patients whose scanner follows from the pattern: a planted shortcut. 0 for none.
         follow_up_share: Share of patients with a second scan, in a folder and a table of its own.
         compression: Transfer syntax of the scans.
+        num_without_scan: Further patients, after the others, of whom the table knows all but scan and pattern.
     """
 
     seed: int
@@ -55,6 +56,7 @@ class CohortSettings:
     shortcut: float = 0.0
     follow_up_share: float = 0.0
     compression: Compression = "none"
+    num_without_scan: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,10 @@ def draw_truths(settings: CohortSettings) -> list[PatientTruth]:
     """All patients before any scan; cheap, so that tables of thousands can be made without images."""
     clinical = load_clinical_settings()
     model = _hazard_model(settings.preset, settings.planted)
-    return [_draw_patient(settings, clinical, model, index) for index in range(settings.num_patients)]
+    return [
+        _draw_patient(settings, clinical, model, index)
+        for index in range(settings.num_patients + settings.num_without_scan)
+    ]
 
 
 def _draw_patient(settings: CohortSettings, clinical: ClinicalSettings, model: HazardModel, index: int) -> PatientTruth:
@@ -122,12 +127,13 @@ def _draw_patient(settings: CohortSettings, clinical: ClinicalSettings, model: H
     readers = stream(settings.seed, index, Stream.READERS)
     votes = reader_votes(clinical, pattern, unclear, settings.num_readers, readers)
     name = case_name(index)
+    has_scan = index < settings.num_patients
     case = Case(
         case_id=name,
         patient_id=f"{name}-S{settings.seed}",
-        scan=name,
+        scan=name if has_scan else None,
         site=f"site{site + 1}",
-        pattern_votes=votes or {"consensus": pattern},
+        pattern_votes=(votes or {"consensus": pattern}) if has_scan else {},
         antibodies=measure_antibodies(clinical, truth, _antibody_keys(), is_general=is_general, rng=laboratory),
         covariates=recorded_covariates(clinical, settings.preset, patient, laboratory),
         outcome=outcome,

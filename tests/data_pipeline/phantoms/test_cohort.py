@@ -141,3 +141,17 @@ def test_acquisitions_cover_the_protocols() -> None:
     guideline = [draw_acquisition(rng, "full", 380) for _ in range(200)]
     assert max(plan.slice_gap_mm for plan in guideline) <= 1.5
     assert not any(plan.is_prone or plan.is_expiratory or plan.blood_hu or plan.is_sequential for plan in guideline)
+
+
+def test_patients_without_a_scan_follow_those_with_one(tmp_path: Path) -> None:
+    root = generate_cohort(tmp_path / "cohort", num_patients=1, seed=21, num_without_scan=40)
+    with (root / "cases.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [bool(row["scan"]) for row in rows] == [True] + 40 * [False]
+    assert not any(row["pattern"] for row in rows[1:])
+    assert all(row["event"] and row["time_days"] for row in rows)
+    assert [path.name for path in (root / "scans").iterdir()] == ["P0001"]
+    cases = read_cases(
+        root / "cases.csv", load_antibody_vocabulary(), load_covariate_vocabulary(), load_pattern_vocabulary()
+    )
+    assert cases[5].scan is None
