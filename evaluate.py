@@ -73,9 +73,8 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 def read_table(path: Path, args: argparse.Namespace, endpoint: Endpoint) -> tuple[Case, ...]:
     """A case table in the vocabularies of the command line."""
-    events = {word for cause in endpoint.causes for word in cause.events} | set(endpoint.censored_events)
     antibodies, covariates = load_antibody_vocabulary(args.antibodies), load_covariate_vocabulary(args.covariates)
-    return read_cases(path, antibodies, covariates, load_pattern_vocabulary(), events=events)
+    return read_cases(path, antibodies, covariates, load_pattern_vocabulary(), endpoints=(endpoint,))
 
 
 def main(arguments: Sequence[str]) -> ExitCode:

@@ -33,7 +33,7 @@ from domain.errors import ExitCode, InputError
 from domain.patterns import PATTERNS, load_pattern_vocabulary
 from domain.prognostic_data import PrognosticData
 from domain.progress import StepProgress
-from domain.quantities import NETWORK_QUANTITIES
+from domain.quantities import NETWORK_QUANTITIES, TABLE_QUANTITIES
 from domain.records import Case, is_synthetic
 from domain.settings import EvaluateSettings, PrognosisSettings, TrainSettings
 from domain.specs import PreprocessSpec
@@ -157,10 +157,8 @@ def run(plan: Plan, progress: StepProgress) -> Path:
 
 def read_table(plan: Plan) -> tuple[Case, ...]:
     """The case table, its events checked against every endpoint."""
-    events = {word for endpoint in plan.endpoints for cause in endpoint.causes for word in cause.events}
-    events |= {word for endpoint in plan.endpoints for word in endpoint.censored_events}
     path = Path(plan.settings.data.cases)
-    return read_cases(path, plan.antibodies, plan.covariates, load_pattern_vocabulary(), events=events)
+    return read_cases(path, plan.antibodies, plan.covariates, load_pattern_vocabulary(), endpoints=plan.endpoints)
 
 
 def write_exclusions(plan: Plan, cohort: TrainingCohort, progress: StepProgress) -> None:
@@ -202,7 +200,7 @@ def fit_heads(
     """One prognostic model per endpoint, on the cases whose outcome is known."""
     heads: dict[str, PrognosticModel] = {}
     for endpoint in plan.endpoints:
-        if not (known := known_outcomes(cases)).size:
+        if not (known := known_outcomes(cases, endpoint)).size:
             progress.say(f"no case has an outcome: no prognosis for {endpoint.name!r}")
             continue
         training = with_outcomes(data, cases, endpoint).take(known)
@@ -210,9 +208,9 @@ def fit_heads(
     return heads
 
 
-def known_outcomes(cases: Sequence[Case]) -> Rows:
+def known_outcomes(cases: Sequence[Case], endpoint: Endpoint) -> Rows:
     """Rows with an outcome."""
-    return np.flatnonzero([case.outcome is not None for case in cases])
+    return np.flatnonzero([case.outcome_in(endpoint.event_column) is not None for case in cases])
 
 
 def out_of_fold_predictions(
@@ -227,9 +225,12 @@ def out_of_fold_predictions(
     for index, pattern in enumerate(PATTERNS):
         frame[f"p_{pattern}"] = probabilities[:, index]
     frame["pattern"] = [PATTERNS[index].value for index in probabilities.argmax(axis=1)]
+    assert data.quantitative is not None
+    for name in TABLE_QUANTITIES:
+        frame[name] = data.quantitative[:num_scans, data.quantitative_names.index(name)]
     quick = PrognosisSettings.model_validate(plan.settings.prognosis.model_dump() | {"num_bootstrap": 0})
     with_outcome = with_outcomes(data, cases, endpoint)
-    known = known_outcomes(cases)
+    known = known_outcomes(cases, endpoint)
     for fold, (_, held_out) in enumerate(pairs):
         frame.loc[held_out, "fold"] = fold
         patients = {cases[row].patient_id for row in held_out}
@@ -239,6 +240,8 @@ def out_of_fold_predictions(
         head = PrognosticModel.fit(with_outcome.take(training_rows), quick, endpoint)
         for column, values in horizon_columns(head, data.take(held_out), endpoint).items():
             frame.loc[held_out, column] = values
+    risk = 1 - frame.get(f"survival_{endpoint.risk_horizon_days}d", pd.Series(np.nan, frame.index))
+    frame["risk_group"] = [endpoint.risk_group(value) if np.isfinite(value) else "" for value in risk]
     write_whole(plan.run_dir / "out_of_fold.csv", frame.to_csv(index=False))
     return frame
 

@@ -11,14 +11,16 @@ from pathlib import Path
 
 from domain.antibodies import GRADES, AntibodyResult, AntibodyStatus, AntibodyVocabulary
 from domain.covariates import CovariateEntry, CovariateKind, CovariateValue, CovariateVocabulary
+from domain.endpoints import Endpoint
 from domain.errors import CaseTableError
 from domain.patterns import Pattern, PatternVocabulary
-from domain.records import Case, Outcome
+from domain.records import DEFAULT_EVENT_COLUMN, Case, Outcome
 
 IGNORED_PREFIX = "x_"  # columns a user keeps for themselves
 SINGLE_READER = "consensus"  # reader name behind a plain ``pattern`` column
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "missing", "unknown"})
-PLAIN_COLUMNS = ("case_id", "patient_id", "scan", "site", "time_days", "event")
+DEFAULT_TIME_COLUMN = "time_days"
+PLAIN_COLUMNS = ("case_id", "patient_id", "scan", "site", DEFAULT_TIME_COLUMN, DEFAULT_EVENT_COLUMN)
 CASE_ID_FORM = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")  # it becomes a file name
 
 
@@ -62,7 +64,7 @@ def read_cases(
     covariates: CovariateVocabulary,
     patterns: PatternVocabulary,
     *,
-    events: Collection[str] = (),
+    endpoints: Sequence[Endpoint] = (),
 ) -> tuple[Case, ...]:
     """Read a case table; the contract of its columns is in ``docs/case_table.md``.
 
@@ -71,7 +73,8 @@ def read_cases(
         antibodies: Allowed ``ab_<key>`` columns.
         covariates: Allowed covariate columns with their units.
         patterns: Words of the pattern columns.
-        events: Allowed words of the event column; empty allows any.
+        endpoints: Their event words are the allowed ones, their time and event columns may stand beside the usual
+            two. Without endpoints any word is allowed.
 
     Returns:
         One case per row, in order.
@@ -80,7 +83,9 @@ def read_cases(
         CaseTableError: With every problem of the table, row and column named.
     """
     header, rows = _read_rows(path)
-    problems = _header_problems(header, antibodies, covariates)
+    outcomes = _outcome_columns(endpoints)
+    known = {*PLAIN_COLUMNS, *outcomes, *(time_column for time_column, _ in outcomes.values())}
+    problems = _header_problems(header, known, antibodies, covariates)
     if problems:
         raise CaseTableError(path, problems)
     units = {column: (entry, factor) for entry in covariates.covariates
@@ -97,7 +102,8 @@ def read_cases(
                 pattern_votes=_votes(row, readers, patterns),
                 antibodies=_antibodies(row, antibodies),
                 covariates=_covariates(row, units),
-                outcome=_outcome(row, events),
+                outcome=_outcome(row, DEFAULT_EVENT_COLUMN, *outcomes[DEFAULT_EVENT_COLUMN]),
+                further_outcomes=_further_outcomes(row, outcomes),
             )
         )
         problems += row.problems
@@ -132,21 +138,31 @@ def _read_rows(path: Path) -> tuple[list[str], list[_Row]]:
     return header, rows
 
 
+def _outcome_columns(endpoints: Sequence[Endpoint]) -> dict[str, tuple[str, frozenset[str]]]:
+    """Event column -> its time column and the words allowed in it (none for any)."""
+    columns: dict[str, tuple[str, frozenset[str]]] = {DEFAULT_EVENT_COLUMN: (DEFAULT_TIME_COLUMN, frozenset())}
+    for endpoint in endpoints:
+        words = {*endpoint.censored_events, *(word for cause in endpoint.causes for word in cause.events)}
+        _, before = columns.get(endpoint.event_column, ("", frozenset()))
+        columns[endpoint.event_column] = (endpoint.time_column, before | words)
+    return columns
+
+
 def _header_problems(
-    header: Sequence[str], antibodies: AntibodyVocabulary, covariates: CovariateVocabulary
+    header: Sequence[str], known: Collection[str], antibodies: AntibodyVocabulary, covariates: CovariateVocabulary
 ) -> list[str]:
     problems = [f"column {name!r} stands twice" for name in sorted({n for n in header if header.count(n) > 1})]
     problems += [] if "case_id" in header else ["column 'case_id' is missing"]
     if "pattern" in header and any(name.startswith("pattern_") for name in header):
         problems.append("has both 'pattern' and 'pattern_<reader>' columns; keep one form")
     for name in header:
-        if problem := _column_problem(name, antibodies, covariates):
+        if name not in known and (problem := _column_problem(name, antibodies, covariates)):
             problems.append(problem)
     return problems
 
 
 def _column_problem(name: str, antibodies: AntibodyVocabulary, covariates: CovariateVocabulary) -> str | None:
-    if name in PLAIN_COLUMNS or name.startswith(("pattern", IGNORED_PREFIX)):
+    if name.startswith(("pattern", IGNORED_PREFIX)):
         return None
     if name.startswith("ab_"):
         key = re.sub(r"_(grade|assay|day)$", "", name.removeprefix("ab_"))
@@ -248,17 +264,23 @@ def _refuse_later(row: _Row, column: str) -> None:
         row.complain(column, f"measured {day:g} days after the index CT; only inputs up to the CT may be used")
 
 
-def _outcome(row: _Row, events: Collection[str]) -> Outcome | None:
-    time_days, event = row.number_in("time_days"), row.cell("event").casefold()
+def _further_outcomes(row: _Row, columns: Mapping[str, tuple[str, frozenset[str]]]) -> dict[str, Outcome]:
+    found = {name: _outcome(row, name, *columns[name]) for name in columns if name != DEFAULT_EVENT_COLUMN}
+    return {name: outcome for name, outcome in found.items() if outcome is not None}
+
+
+def _outcome(row: _Row, event_column: str, time_column: str, words: frozenset[str]) -> Outcome | None:
+    time_days, event = row.number_in(time_column), row.cell(event_column).casefold()
     if time_days is None and not event:
         return None
     if time_days is None or not event:
-        row.complain("event" if not event else "time_days", "time_days and event belong together; one is missing")
+        missing = time_column if event else event_column
+        row.complain(missing, f"{time_column} and {event_column} belong together; one is missing")
         return None
     if time_days < 0:
-        row.complain("time_days", f"follow-up of {time_days:g} days is negative; time zero is the index CT")
-    if events and event not in events:
-        row.complain("event", f"unknown event {event!r}; known: {', '.join(sorted(events))}")
+        row.complain(time_column, f"follow-up of {time_days:g} days is negative; time zero is the index CT")
+    if words and event not in words:
+        row.complain(event_column, f"unknown event {event!r}; known: {', '.join(sorted(words))}")
     return Outcome(time_days, event)
 
 

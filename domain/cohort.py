@@ -55,8 +55,9 @@ def code_cohort(
 
 def with_outcomes(data: PrognosticData, cases: Sequence[Case], endpoint: Endpoint) -> PrognosticData:
     """Add time and cause of one endpoint. Events after the endpoint's window are censored at the window."""
-    time_days: FloatArray = np.array([np.nan if c.outcome is None else c.outcome.time_days for c in cases])
-    cause = np.array([0 if c.outcome is None else endpoint.cause_index(c.outcome.event) or 0 for c in cases])
+    outcomes = [case.outcome_in(endpoint.event_column) for case in cases]
+    time_days: FloatArray = np.array([np.nan if outcome is None else outcome.time_days for outcome in outcomes])
+    cause = np.array([0 if outcome is None else endpoint.cause_index(outcome.event) or 0 for outcome in outcomes])
     if endpoint.window_days is not None:
         cause = np.where(time_days > endpoint.window_days, 0, cause)
         time_days = np.minimum(time_days, endpoint.window_days)

@@ -103,6 +103,9 @@ class FileRecord:
 # ---------------------------------------------------------------------------------------------------- cohort
 
 
+DEFAULT_EVENT_COLUMN = "event"
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """First event after the index CT.
@@ -128,7 +131,8 @@ class Case:
         pattern_votes: Reader -> pattern; empty when unlabelled.
         antibodies: Key -> result; a missing key is not tested.
         covariates: Key -> value in the canonical unit; a missing key is missing.
-        outcome: None when follow-up is unknown.
+        outcome: From the columns ``time_days`` and ``event``; None when follow-up is unknown.
+        further_outcomes: Event column -> outcome, for endpoints with columns of their own (``rp_ild_event``).
     """
 
     case_id: str
@@ -139,6 +143,11 @@ class Case:
     antibodies: Mapping[str, AntibodyResult] = field(default_factory=dict)
     covariates: Mapping[str, CovariateValue] = field(default_factory=dict)
     outcome: Outcome | None = None
+    further_outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+
+    def outcome_in(self, event_column: str) -> Outcome | None:
+        """The outcome an endpoint looks at, by the name of its event column."""
+        return self.outcome if event_column == DEFAULT_EVENT_COLUMN else self.further_outcomes.get(event_column)
 
 
 # ---------------------------------------------------------------------------------------------------- results

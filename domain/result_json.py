@@ -1,4 +1,4 @@
-"""One study's result as the text of ``cases/<case_key>.json``, with a check sum that tells a whole file from a damaged one.
+"""One study's result as the text of ``cases/<case_key>.json``; its check sum tells a whole file from a damaged one.
 
 Timings are left out: the same input, model and device give the same bytes, however busy the machine was.
 """

@@ -54,6 +54,9 @@ class TrainingSettings(Settings):
     compile_network: bool = False
     recompute_blocks: bool = Field(default=False, description="less memory for about a third more time per step")
     pretrained: PretrainedWeights | None = None
+    num_devices: int = Field(default=1, ge=1, description="processes per machine, one GPU each")
+    num_nodes: int = Field(default=1, ge=1, description="machines, as given to torchrun or SLURM")
+    loggers: tuple[Literal["tensorboard", "mlflow"], ...] = Field(default=(), description="beside history.csv")
     num_loader_workers: int = Field(default=0, ge=0)
 
 

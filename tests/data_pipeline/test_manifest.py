@@ -13,14 +13,14 @@ from domain.errors import CaseTableError
 from domain.patterns import Pattern, load_pattern_vocabulary
 from domain.records import Case
 
-EVENTS = {"alive", "death", "progression", "transplant"}
+ENDPOINTS = (load_endpoint("course"), load_endpoint("rp_ild"))
 
 
 def read(path: Path, text: str) -> tuple[Case, ...]:
     table = path / "cases.csv"
     table.write_text(text, encoding="utf-8")
     return read_cases(
-        table, load_antibody_vocabulary(), load_covariate_vocabulary(), load_pattern_vocabulary(), events=EVENTS
+        table, load_antibody_vocabulary(), load_covariate_vocabulary(), load_pattern_vocabulary(), endpoints=ENDPOINTS
     )
 
 
@@ -51,6 +51,16 @@ def test_semicolons_byte_order_marks_and_blank_lines_are_read(tmp_path: Path) ->
     assert case.pattern_votes == {"a": Pattern.NSIP, "b": Pattern.OP}
     assert case.patient_id == "c1"
     assert case.outcome is None
+
+
+def test_an_endpoint_with_columns_of_its_own_is_read_beside_the_usual_one(tmp_path: Path) -> None:
+    text = "case_id,time_days,event,rp_ild_time_days,rp_ild_event\nc1,400,alive,20,rp_ild\nc2,30,death,,\n"
+    first, second = read(tmp_path, text)
+    found = first.outcome_in("rp_ild_event")
+    assert found is not None
+    assert (found.time_days, found.event) == (20, "rp_ild")
+    assert first.outcome_in("event") == first.outcome
+    assert second.outcome_in("rp_ild_event") is None
 
 
 @pytest.mark.parametrize(
