@@ -25,12 +25,10 @@ class EpochOrder(Sampler[int]):
     the batches one process would have seen at twice the batch size.
     """
 
-    def __init__(self, num_rows: int, *, seed: int, shuffle: bool, rank: int = 0, num_processes: int = 1) -> None:
+    def __init__(self, num_rows: int, *, seed: int, shuffle: bool) -> None:
         self.num_rows = num_rows
         self.seed = seed
         self.shuffle = shuffle
-        self.rank = rank
-        self.num_processes = num_processes
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -38,15 +36,23 @@ class EpochOrder(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.num_rows // self.num_processes)
+        return -(-self.num_rows // process_share()[1])
 
     def __iter__(self) -> Iterator[int]:
         order = list(range(self.num_rows))
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
             order = torch.randperm(self.num_rows, generator=generator).tolist()
-        order += order[: len(self) * self.num_processes - self.num_rows]  # every process takes equally many steps
-        return iter(order[self.rank :: self.num_processes])
+        rank, num_processes = process_share()
+        order += order[: len(self) * num_processes - self.num_rows]  # every process takes equally many steps
+        return iter(order[rank::num_processes])
+
+
+def process_share() -> tuple[int, int]:
+    """(number of this process, number of processes) of the training that is going on."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
 
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
@@ -59,13 +65,13 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
 
 
 def make_loader(
-    items: Items, settings: TrainingSettings, *, shuffle: bool = False, seed: int = 0, rank: int = 0, processes: int = 1
+    items: Items, settings: TrainingSettings, *, shuffle: bool = False, seed: int = 0, in_shares: bool = True
 ) -> DataLoader[dict[str, Any]]:
-    """Batches of a dataset."""
+    """Batches of a dataset: this process's share of the rows, or all of them in order with ``in_shares`` off."""
     return DataLoader(
         items,
         batch_size=settings.batch_size,
-        sampler=EpochOrder(count(items), seed=seed, shuffle=shuffle, rank=rank, num_processes=processes),
+        sampler=EpochOrder(count(items), seed=seed, shuffle=shuffle) if in_shares else None,
         collate_fn=collate,
         num_workers=settings.num_loader_workers,
         persistent_workers=settings.num_loader_workers > 0,

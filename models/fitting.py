@@ -5,48 +5,32 @@ Reading settings, making splits and writing the artefact are not here: see `trai
 
 from __future__ import annotations
 
-import logging
-import warnings
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pytorch_lightning as lightning
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import Subset
 
 from domain import batch_keys
 from domain.settings import TrainingSettings
-from domain.specs import ModelSpec
+from domain.specs import ModelSpec, digest_of
 from models.batches import Items, count, make_loader, read_labels
 from models.devices import resolve_device
 from models.embedding_alignment import align, fit_alignment
 from models.network import PatternNetwork, build_network
 from models.outputs import NetworkOutputs, gather_outputs
 from models.pretrained import load_pretrained
+from models.trainer import checkpoint_of, is_out_of_memory, make_trainer, out_of_memory_advice, quiet_lightning
 from models.training_callbacks import EarlyStop, EpochHistory, EpochSeed, Progress, ProgressReport, WeightAverage
 from models.training_module import Augment, PatternModule
 
-# Lightning announces its devices and sells its products at INFO; whoever wants that can turn it on again.
-logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-
 Rows = NDArray[np.int64]
-
-# Lightning's advice that does not apply: we choose workers, logging interval and device ourselves.
-SILENCED = (
-    ".*does not have many workers.*",
-    ".*number of training batches.*smaller than the logging interval.*",
-    ".*GPU available but not used.*",
-    ".*Checkpoint directory .* exists and is not empty.*",
-    ".*treespec, LeafSpec.*",
-    ".*have no `val_dataloader`.*",
-)
 
 
 @dataclass(frozen=True)
@@ -55,7 +39,7 @@ class RunContext:
 
     Attributes:
         seed: Weights, order, dropout and augmentation.
-        run_dir: Receives ``metrics.csv`` and ``last.ckpt``, from which an interrupted run goes on; None writes nothing.
+        run_dir: Receives ``history.csv`` and ``last.ckpt``, from which an interrupted run goes on; None writes nothing.
         progress: Told the epochs done.
         label: What this training is called there.
         augment: Random steps on a whole training batch, on its device.
@@ -115,7 +99,7 @@ def make_network(
 
 def make_callbacks(settings: TrainingSettings, run: RunContext, *, has_validation: bool) -> list[Callback]:
     """Callbacks in the order they must run: the average moves before early stopping looks at it."""
-    callbacks: list[Callback] = [EpochSeed(run.seed), EpochHistory()]
+    callbacks: list[Callback] = [EpochSeed(run.seed), EpochHistory(run.run_dir)]
     average = WeightAverage(settings.ema_decay) if settings.ema_decay > 0 else None
     if average is not None:
         callbacks.append(average)
@@ -124,33 +108,6 @@ def make_callbacks(settings: TrainingSettings, run: RunContext, *, has_validatio
     if run.progress is not None:
         callbacks.append(ProgressReport(run.progress, run.label))
     return callbacks
-
-
-def make_trainer(settings: TrainingSettings, callbacks: list[Callback], run_dir: Path | None) -> lightning.Trainer:
-    """A Lightning trainer. With a run folder it logs to ``metrics.csv`` and keeps the last epoch for resuming."""
-    device = resolve_device(settings.device)
-    precision = settings.precision
-    if run_dir is not None:
-        callbacks = [
-            *callbacks,
-            ModelCheckpoint(run_dir, filename="last", every_n_epochs=1, enable_version_counter=False),
-        ]
-    return lightning.Trainer(
-        max_epochs=settings.max_epochs,
-        accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=1,
-        precision=precision,
-        accumulate_grad_batches=settings.accumulate_batches,
-        gradient_clip_val=settings.gradient_clip,
-        callbacks=callbacks,
-        logger=False if run_dir is None else CSVLogger(run_dir, name="", version=""),
-        enable_checkpointing=run_dir is not None,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        use_distributed_sampler=False,
-    )
 
 
 def fit_member(
@@ -174,31 +131,47 @@ def fit_member(
         The network, on CPU.
     """
     targets, quantitative = read_labels(train_items)
-    module = PatternModule(
-        make_network(train_items, spec, settings, seed=run.seed, quantitative=quantitative),
-        settings,
-        targets,
-        run.augment,
-    )
+    network = make_network(train_items, spec, settings, seed=run.seed, quantitative=quantitative)
+    module = PatternModule(network, settings, targets, run.augment)
     callbacks = make_callbacks(settings, run, has_validation=validation_items is not None)
-    checkpoint = None if run.run_dir is None else run.run_dir / "last.ckpt"
-    with warnings.catch_warnings():
-        for message in SILENCED:
-            warnings.filterwarnings("ignore", message=message)
+    loader = make_loader(train_items, settings, shuffle=True, seed=run.seed)
+    watched = None if validation_items is None else make_loader(validation_items, settings)
+    digest = digest_of_training(spec, settings, run.seed, targets, quantitative)
+    with quiet_lightning():
         trainer = make_trainer(settings, callbacks, run.run_dir)
-        trainer.fit(
-            module,
-            make_loader(train_items, settings, shuffle=True, seed=run.seed),
-            None if validation_items is None else make_loader(validation_items, settings),
-            ckpt_path=checkpoint if checkpoint is not None and checkpoint.exists() else None,
-        )
-    best_epoch = None
+        try:
+            trainer.fit(module, loader, watched, ckpt_path=checkpoint_of(run.run_dir, digest), weights_only=True)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise out_of_memory_advice(settings, error) from error
+            raise
+    best_epoch = keep_best_weights(network, callbacks)
+    history = next(callback.rows for callback in callbacks if isinstance(callback, EpochHistory))
+    return FittedMember(network.cpu().eval(), tuple(history), best_epoch)
+
+
+def digest_of_training(
+    spec: ModelSpec, settings: TrainingSettings, seed: int, targets: Tensor, quantitative: Tensor
+) -> str:
+    """Digest of what decides the weights: network, optimisation, seed and data (by labels and quantitative CT)."""
+    data = hashlib.sha256(targets.numpy().tobytes() + quantitative.numpy().tobytes()).hexdigest()
+    return digest_of([spec.model_dump(mode="json"), settings.model_dump(mode="json"), seed, data])
+
+
+def keep_best_weights(network: PatternNetwork, callbacks: Sequence[Callback]) -> int | None:
+    """Load the best epoch's weights where there was a validation, else the averaged ones where there are any.
+
+    Returns:
+        The best epoch; None where the last one is kept.
+    """
     for callback in callbacks:
         if isinstance(callback, EarlyStop) and callback.best_weights:
-            module.network.load_state_dict(callback.best_weights)
-            best_epoch = callback.best_epoch
-    history = next(callback.rows for callback in callbacks if isinstance(callback, EpochHistory))
-    return FittedMember(module.network.cpu().eval(), tuple(history), best_epoch)
+            network.load_state_dict(callback.best_weights)
+            return callback.best_epoch
+    for callback in callbacks:
+        if isinstance(callback, WeightAverage) and callback.average:
+            network.load_state_dict(callback.average)
+    return None
 
 
 def split_for_early_stopping(rows: Rows, groups: Sequence[str], *, seed: int, share: float = 0.2) -> tuple[Rows, Rows]:
@@ -287,7 +260,7 @@ def gather_out_of_fold(
 ) -> NetworkOutputs:
     """Bring the members' embeddings to the axes of the first, then take each row from the member that never saw it."""
     device = resolve_device(settings.device)
-    loader = make_loader(items, settings)
+    loader = make_loader(items, settings, in_shares=False)
     everything = [gather_outputs(member.network.to(device), loader, device) for member in members]
     reference = everything[0].embedding - everything[0].embedding.mean(axis=0)
     aligned = []

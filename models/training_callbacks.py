@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
@@ -14,6 +15,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
+from domain.whole_files import write_whole
 from models.network import PatternNetwork
 from models.training_module import PatternModule
 
@@ -37,17 +39,24 @@ class EpochSeed(Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Seed from run, epoch and process."""
-        del pl_module
-        seed = (self.seed * 100_003 + trainer.current_epoch) * 1_009 + trainer.global_rank
-        lightning.seed_everything(seed % 2**32, workers=True, verbose=False)
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed from run, epoch and process before the first step of an epoch.
+
+        Not in ``on_train_epoch_start``: Lightning does not call it for the first epoch of a resumed run.
+        """
+        del pl_module, batch
+        if batch_idx == 0:
+            seed = (self.seed * 100_003 + trainer.current_epoch) * 1_009 + trainer.global_rank
+            lightning.seed_everything(seed % 2**32, workers=True, verbose=False)
 
 
 class EpochHistory(Callback):
-    """Losses by epoch."""
+    """Losses by epoch, also as ``history.csv`` in the run folder where there is one."""
 
-    def __init__(self) -> None:
+    def __init__(self, run_dir: Path | None) -> None:
+        self.run_dir = run_dir
         self.rows: list[dict[str, float]] = []
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -55,6 +64,10 @@ class EpochHistory(Callback):
         del pl_module
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.endswith("_loss")}
         self.rows.append({"epoch": float(trainer.current_epoch), **metrics})
+        if self.run_dir is not None and trainer.is_global_zero:
+            names = list(self.rows[0])
+            lines = [",".join(f"{row.get(name, float('nan')):g}" for name in names) for row in self.rows]
+            write_whole(self.run_dir / "history.csv", "\n".join([",".join(names), *lines]) + "\n")
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""
@@ -66,7 +79,7 @@ class EpochHistory(Callback):
 
 
 class WeightAverage(Callback):
-    """Exponential moving average of the weights, used for validation and kept at the end.
+    """Exponential moving average of the weights, used for validation, and kept at the end (``fit_member`` does that).
 
     Early on the average would remember the random start; the decay therefore rises as (1 + t) / (10 + t).
     """
@@ -109,12 +122,6 @@ class WeightAverage(Callback):
         if self.current:
             network_of(pl_module).load_state_dict(self.current)
             self.current = {}
-
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Keep the average."""
-        del trainer
-        if self.average:
-            network_of(pl_module).load_state_dict(self.average)
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""
