@@ -73,6 +73,7 @@ BASELINES: tuple[Baseline, ...] = (
     Baseline("ggo_extent", "Cox: ground-glass extent alone", "cox", inputs.ground_glass, _IMAGE | _COMPLETE),
     Baseline("mck", "Cox: MCK score (MDA5, CRP, KL-6)", "cox", inputs.mck, _COMPLETE),
     Baseline("flair_like", "Cox: FLAIR-like points (ferritin, LDH, MDA5)", "cox", inputs.flair_like, _COMPLETE),
+    Baseline("ild_gap", "Cox: ILD-GAP points (sex, age, FVC, DLCO)", "cox", inputs.ild_gap, _COMPLETE),
     Baseline("forest", "Random survival forest", "forest", inputs.with_image_score, _FOREST),
     Baseline("boosting", "Gradient-boosted survival", "boosting", inputs.with_image_score, _FOREST),
 )

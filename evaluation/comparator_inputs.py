@@ -101,6 +101,19 @@ def flair_like(cohort: Cohort, covariates: CovariateVocabulary) -> FloatArray:
     return np.where(np.isfinite(ferritin + ldh), points, np.nan)[:, None]
 
 
+def ild_gap(cohort: Cohort, covariates: CovariateVocabulary) -> FloatArray:
+    """ILD-GAP points: sex, age, FVC, DLCO; every case is connective-tissue disease, whose -2 shifts all alike.
+
+    Source:
+        Ryerson CJ et al. Chest 2014;145:723-728.
+    """
+    age, fvc, dlco = (_covariate(cohort, key) for key in ("age", "fvc", "dlco"))
+    sex = [case.covariates.get("sex") for case in cohort.cases]
+    male = np.array([math.nan if value is None else float(value == "male") for value in sex])
+    points = male + (age > 60) + (age > 65) + (fvc <= 75) + (fvc < 50) + (dlco <= 55) + (dlco <= 35)
+    return np.where(np.isfinite(age + fvc + dlco), points, np.nan)[:, None]
+
+
 def _flair_mda5_points(case: Case) -> float:
     state = _state(case, "mda5")
     if state != 1:

@@ -60,13 +60,17 @@ def _restrict(sample: SurvivalSample, rows: NDArray[np.bool_], prediction: Basel
     if sample.strata is not None:
         strata = sample.strata[rows]
     if not rows.any():
-        return replace(sample, survival=sample.survival[:0], observed=_nobody(observed), incidence={}, strata=None)
+        nobody = _nobody(observed)
+        return replace(
+            sample, survival=sample.survival[:0], observed=nobody, incidence={}, strata=None, sites=sample.sites[:0]
+        )
     return replace(
         sample,
         observed=Observed.of(observed.time_days[rows], observed.cause[rows], observed.counts[:, rows]),
         survival=sample.survival[rows],
         incidence={},
         strata=strata,
+        sites=sample.sites[rows],
     )
 
 

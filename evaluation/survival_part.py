@@ -35,6 +35,7 @@ class SurvivalSample:
         survival: Predicted S at those, shape (N, H').
         incidence: Cause number -> predicted CIF at those, shape (N, H'); NaN where not given.
         strata: Pairs within a stratum only, or None.
+        sites: Site number of each case, -1 where not given; shape (N,).
     """
 
     observed: Observed
@@ -42,6 +43,7 @@ class SurvivalSample:
     survival: FloatArray
     incidence: dict[int, FloatArray]
     strata: IntArray | None
+    sites: IntArray
 
     @property
     def num_events(self) -> int:
@@ -85,7 +87,12 @@ def survival_sample(cohort: Cohort, counts: FloatArray, endpoint: Endpoint) -> S
     incidence = {number: part.incidence[key][:, use] for number, key in enumerate(endpoint.cause_keys, start=1)}
     strata = part.folds if len(np.unique(part.folds)) > 1 else None
     observed = Observed.of(part.time_days, part.cause, counts[:, rows])
-    return SurvivalSample(observed, horizons[use], part.survival[:, use], incidence, strata)
+    return SurvivalSample(observed, horizons[use], part.survival[:, use], incidence, strata, _site_numbers(part))
+
+
+def _site_numbers(part: Cohort) -> IntArray:
+    names = sorted(set(part.sites) - {""})
+    return np.array([names.index(site) if site else -1 for site in part.sites], dtype=np.int64)
 
 
 def mean_risk(survival: FloatArray) -> FloatArray:
@@ -102,6 +109,9 @@ def overall_metrics(sample: SurvivalSample | None, cohort: Cohort, level: float,
     place, metrics = sample.place(subgroup=subgroup), []
     for name, replicates in ranking_values(sample, sample.survival).items():
         metrics.append(metric_row(name, replicates, place, level, f"events up to {sample.tau:g} days"))
+    if len(np.unique(sample.sites)) > 1 and sample.strata is None:
+        within = survival.concordance(mean_risk(sample.survival), sample.observed, tau=sample.tau, strata=sample.sites)
+        metrics.append(metric_row("uno_c_within_site", within, place, level, "pairs of one site only"))
     brier, reference = brier_by_day(sample, sample.survival), brier_of_kaplan_meier(sample)
     ibs, ibs_reference = (survival.integrate(sample.days, table) for table in (brier, reference))
     metrics.append(metric_row("ibs", ibs, place, level, f"mean over {sample.days[0]:g} to {sample.tau:g} days"))
