@@ -1,4 +1,4 @@
-"""Scores and comparators of the prognosis benchmark, all from scikit-survival and lifelines: nothing of ours judges us."""
+"""Scores and comparators of the prognosis benchmark, from scikit-survival and lifelines: nothing of ours judges us."""
 
 from __future__ import annotations
 

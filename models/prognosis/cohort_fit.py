@@ -27,6 +27,7 @@ IntArray = NDArray[np.int64]
 
 MIN_CENTRES = 2
 SEARCH_SALT = 53
+EVENTS_FOR_OWN_PENALTIES = 80  # causes with fewer share one choice: held-out likelihoods of a few events are noise
 MIN_GROUPS_FOR_SEARCH = 20  # fewer patients than this: the first candidates are used, nothing is searched
 
 
@@ -107,7 +108,9 @@ def with_centres(rows: Rows, centres: IntArray | None) -> Rows:
 def _choose_strengths(
     rows: Rows, space: FeatureSpace, num_centres: int, plan: CausePlan, patients: IntArray, settings: PrognosisSettings
 ) -> tuple[tuple[Strengths, ...], dict[str, float]]:
-    """Cross-validate each cause, on a part of a large cohort; causes too rare for it get the most frequent one's.
+    """Cross-validate on a part of a large cohort: causes with events enough alone, the others together.
+
+    Causes too rare for effects of their own get the choice of the most frequent one.
 
     Without any cause to search on, or with too few patients, the strongest ridge and no gates are taken.
     """
@@ -120,11 +123,16 @@ def _choose_strengths(
     part, groups = _search_part(rows, patients, settings)
     folds = assign_folds(part.cause[: len(groups)], groups, settings.num_cv_folds, settings.seed)
     search = PenaltySearch(part, space.static_columns, num_centres, folds, settings)
-    found = {cause: search.best(cause) for cause in causes}
+    few = tuple(cause for cause in causes if plan.num_events[cause - 1] < EVENTS_FOR_OWN_PENALTIES)
+    alone = [(cause,) for cause in causes if cause not in few]
+    found: dict[int, Strengths] = {}
+    losses: dict[str, float] = {}
+    for together in [few, *alone] if few else alone:
+        best, tried = search.best(together)
+        found |= dict.fromkeys(together, best)
+        losses |= {f"cause {', '.join(map(str, together))}: {choice}": loss for choice, loss in tried.items()}
     leading = max(causes, key=lambda cause: plan.num_events[cause - 1])
-    strengths = tuple(found.get(cause, found[leading])[0] for cause in range(1, len(plan.methods) + 1))
-    losses = {f"cause {cause}: {choice}": loss for cause in causes for choice, loss in found[cause][1].items()}
-    return strengths, losses
+    return tuple(found.get(cause, found[leading]) for cause in range(1, len(plan.methods) + 1)), losses
 
 
 def _search_part(rows: Rows, patients: IntArray, settings: PrognosisSettings) -> tuple[Rows, IntArray]:

@@ -79,6 +79,7 @@ class FeatureSpace:
         columns += [Column(key, ANTIBODY_BLOCK, Family.DEVIATION) for key in self.antibody.deviation_keys]
         for group in self.gate_groups:
             columns += [Column(f"{group} x {name}", GATE_BLOCK, Family.GATE) for name in self.gated_names]
+            columns += [Column(f"{group} x image missing", ANTIBODY_BLOCK, Family.ANTIBODY)] if self.image.names else []
         return tuple(columns)
 
     @property
@@ -113,6 +114,8 @@ class FeatureSpace:
         gated = np.column_stack([image[:, self.image.gated], clinical[:, covariates]])  # (N, F)
         groups = [self.antibody.groups.index(group) for group in self.gate_groups]
         gate_states = states[:, groups].reshape(len(data), -1)  # (N, 2 gate groups)
+        if self.image.names:  # without an image a gate is averaged over images, at a level of its own
+            gated = np.column_stack([gated, self.image.missing(data)])
         parts.append((positive[:, groups, None] * gated[:, None, :]).reshape(len(data), -1))
         return np.column_stack(parts), gate_states
 

@@ -118,8 +118,8 @@ class PenaltySearch:
     folds: NDArray[np.int64]
     settings: PrognosisSettings
 
-    def loss(self, strengths: Strengths, cause: int) -> float:
-        """Held-out negative log-likelihood of the patients themselves (not their copies) for one cause."""
+    def loss(self, strengths: Strengths, causes: tuple[int, ...]) -> float:
+        """Held-out negative log-likelihood of the patients themselves (not their copies), summed over causes."""
         penalty = build_penalty(
             self.columns, self.num_centres, self.rows.sizes[2], self.rows.log_time, strengths, self.settings
         )
@@ -129,7 +129,7 @@ class PenaltySearch:
         rows = replace(self.rows, static=self.rows.static[:, active])
         kept = np.concatenate([np.ones(len(rows.log_time), bool), active, np.ones(rows.sizes[2], bool)])
         penalty = Penalty(penalty.matrix[np.ix_(kept, kept)], penalty.centre[kept])
-        return sum(self._fold_loss(rows, penalty, fold, cause) for fold in np.unique(self.folds))
+        return sum(self._fold_loss(rows, penalty, fold, cause) for fold in np.unique(self.folds) for cause in causes)
 
     def _fold_loss(self, rows: Rows, penalty: Penalty, fold: int, cause: int) -> float:
         held_out = self.folds[rows.patient] == fold
@@ -141,13 +141,13 @@ class PenaltySearch:
         fit = minimise(CauseLikelihood(train, is_event), penalty, start_values(train, is_event))
         return CauseLikelihood(test, test.cause == cause).value(fit.parameters)
 
-    def best(self, cause: int) -> tuple[Strengths, dict[str, float]]:
-        """For one cause: main penalty, then gates or none, then log-time effects or none; and all losses tried."""
+    def best(self, causes: tuple[int, ...]) -> tuple[Strengths, dict[str, float]]:
+        """For some causes: main penalty, then gates or none, then log-time effects or none; and all losses tried."""
         time = self.settings.time_effect_penalty if self.rows.sizes[2] else None
         losses: dict[Strengths, float] = {}
         chosen = Strengths(self.settings.main_penalty, None, time)
         for candidates, current_may_win in self._stages():
-            tried = {strengths: self.loss(strengths, cause) for strengths in candidates(chosen)}
+            tried = {strengths: self.loss(strengths, causes) for strengths in candidates(chosen)}
             losses |= tried
             field = tried | {chosen: losses[chosen]} if current_may_win else tried
             chosen = min(field, key=lambda strengths, field=field: field[strengths])  # type: ignore[misc]
