@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 MAX_CELLS = 30_000_000  # counts matrix of at most 240 MB; very large cohorts get fewer resamples
+MAX_PAIRS = 5_000_000_000  # pairs of cases over all resamples: seconds per concordance on one core
 MIN_RESAMPLES = 50
 MIN_VALID_SHARE = 0.8  # an interval needs this share of resamples in which the metric exists
 
@@ -35,7 +36,7 @@ def bootstrap_counts(clusters: Sequence[str], num_resamples: int, seed: int) -> 
 
     Args:
         clusters: Cluster of each case, length N.
-        num_resamples: B; lowered where (B + 1) x N would pass ``MAX_CELLS``.
+        num_resamples: B; lowered where B x N or B x N^2 would pass ``MAX_CELLS`` or ``MAX_PAIRS``.
         seed: Seed of the draws.
 
     Returns:
@@ -45,7 +46,8 @@ def bootstrap_counts(clusters: Sequence[str], num_resamples: int, seed: int) -> 
         Efron & Tibshirani 1993, chapter 8 (resampling whole clusters).
     """
     names, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
-    affordable = max(MIN_RESAMPLES, MAX_CELLS // max(len(index), 1))
+    size = max(len(index), 1)
+    affordable = max(MIN_RESAMPLES, min(MAX_CELLS // size, MAX_PAIRS // size**2))
     resamples = min(num_resamples, affordable)
     generator = np.random.default_rng(seed)
     draws = generator.multinomial(len(names), np.full(len(names), 1 / max(len(names), 1)), size=resamples)
