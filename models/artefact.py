@@ -229,6 +229,8 @@ def load_artefact(path: str | Path, *, device: str = "auto", with_self_test: boo
     try:
         members = [_load_member(folder / name, manifest) for name in names]
         belief = Belief.from_dict(manifest.belief)
+    except ArtefactError:
+        raise
     except (SafetensorError, RuntimeError, ValueError, KeyError, InputError) as error:
         raise ArtefactError(f"{folder}: the model cannot be built by this version: {error}") from error
     artefact = Artefact(folder, manifest, Predictor(members, belief, resolve_device(device)))
@@ -244,5 +246,12 @@ def _member_order(name: str) -> int:
 
 def _load_member(path: Path, manifest: ArtefactManifest) -> PatternNetwork:
     network = build_network(manifest.model, manifest.num_channels, len(manifest.quantities))
-    network.load_state_dict(load_file(path), strict=True)
+    try:
+        network.load_state_dict(load_file(path), strict=True)
+    except RuntimeError as error:  # torch lists every name, a thousand characters of them
+        raise ArtefactError(
+            f"{path}: its weights do not fit the network {manifest.model.backbone.name!r} "
+            f"v{manifest.model.backbone.version} that this version builds. It was written by version "
+            f"{manifest.code_version} ({versions_text(manifest)}): use that one, or train again."
+        ) from error
     return network.eval()

@@ -19,6 +19,8 @@ FloatArray = NDArray[np.float64]
 
 ZONES: tuple[str, ...] = ("right_upper", "right_middle", "right_lower", "left_upper", "left_middle", "left_lower")
 
+INSIDE_LUNGS = "inside_lungs_share"
+
 
 def gradient_evidence(
     network: PatternNetwork, image: Tensor, quantitative: Tensor, pattern_index: int
@@ -60,7 +62,7 @@ def scale_to_one(grid: Tensor) -> Tensor:
 
 
 def zone_shares(evidence: FloatArray, mask: NDArray[np.bool_]) -> dict[str, float]:
-    """Share of the evidence inside the lungs by zone.
+    """Where the evidence lies.
 
     Args:
         evidence: Shape (I, J, K), >= 0, RAS+ (i grows to the patient's right, k upward).
@@ -68,7 +70,8 @@ def zone_shares(evidence: FloatArray, mask: NDArray[np.bool_]) -> dict[str, floa
             the height from their lowest to their highest voxel.
 
     Returns:
-        Zone -> share; they add up to 1. Empty where there is no lung or no evidence in it.
+        Zone -> share of the evidence inside the lungs, adding up to 1, and ``INSIDE_LUNGS``: the share of all
+        evidence that lies inside them. Empty where there is no lung or no evidence in it.
     """
     inside = np.where(mask, evidence, 0.0)
     total = float(inside.sum())
@@ -83,7 +86,7 @@ def zone_shares(evidence: FloatArray, mask: NDArray[np.bool_]) -> dict[str, floa
     names = {(s, t): f"{('right', 'left')[s]}_{('lower', 'middle', 'upper')[t]}" for s in (0, 1) for t in (0, 1, 2)}
     by_column = inside.sum(axis=1)  # (I, K)
     shares = {name: float(by_column[np.ix_(side == s, third == t)].sum() / total) for (s, t), name in names.items()}
-    return {zone: shares[zone] for zone in ZONES}
+    return {zone: shares[zone] for zone in ZONES} | {INSIDE_LUNGS: total / float(evidence.sum())}
 
 
 def mean_evidence(maps: Sequence[Tensor]) -> Tensor:

@@ -16,6 +16,7 @@ from models import load_artefact, selftest
 from models.__main__ import main
 from models.artefact import Artefact, ArtefactParts, save_artefact
 from models.artefact_format import ArtefactManifest, file_sha256
+from models.evidence import ZONES
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_a_prediction_is_complete(artefact: Artefact) -> None:
     assert evidence is not None
     assert evidence.shape == volume.voxels.shape
     assert 0 <= evidence.min() <= evidence.max() <= 1
-    assert sum(analysis.prediction.evidence_zones.values()) == pytest.approx(1)
+    assert sum(analysis.prediction.evidence_zones[zone] for zone in ZONES) == pytest.approx(1)
     assert artefact.predict(volume, antibodies={"MDA5": "positive"}, covariates={"age_years": 61.0}) == (
         analysis.prediction
     )
@@ -138,6 +139,14 @@ def test_the_self_test_catches_what_checksums_cannot(folder: Path, tmp_path: Pat
     rewrite(copy, lambda value: None)
     with pytest.raises(ArtefactError, match=r"self-test gives other results(.|\n)*probabilities"):
         load_artefact(copy)
+
+
+def test_weights_of_another_network_are_refused_in_one_sentence(folder: Path, tmp_path: Path) -> None:
+    copy = copy_of(folder, tmp_path)
+    rewrite(copy, lambda value: value["model"]["backbone"].update(params={"width": 8}))
+    with pytest.raises(ArtefactError, match="do not fit the network") as caught:
+        load_artefact(copy)
+    assert len(str(caught.value)) < 500
 
 
 def test_a_component_this_version_does_not_know_is_named(folder: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from domain import batch_keys
-from models.evidence import gradient_evidence, to_grid, zone_shares
+from models.evidence import INSIDE_LUNGS, ZONES, gradient_evidence, to_grid, zone_shares
 from models.fitting import CrossFit
 from models.network import build_network
 from tests.models.conftest import NUM_QUANTITIES, small_spec
@@ -42,7 +42,11 @@ def test_zones_follow_the_patients_sides_and_add_up() -> None:
     shares = zone_shares(evidence, mask)
     assert shares["right_upper"] == pytest.approx(0.75)
     assert shares["left_lower"] == pytest.approx(0.25)
-    assert sum(shares.values()) == pytest.approx(1)
+    assert sum(shares[zone] for zone in ZONES) == pytest.approx(1)
+    assert shares[INSIDE_LUNGS] == pytest.approx(1)
+    evidence[0, 0, 0] = 4.0  # outside
+    assert zone_shares(evidence, mask)[INSIDE_LUNGS] == pytest.approx(0.5)
+    assert zone_shares(evidence, mask)["right_upper"] == pytest.approx(0.75)
     assert zone_shares(np.zeros(mask.shape), mask) == {}
 
 
