@@ -11,8 +11,10 @@ from data_pipeline.augmentations import AUGMENTATIONS
 from data_pipeline.transforms import TRANSFORMS
 from data_pipeline.transforms.registry import PointwiseTransform
 from domain.batch_keys import ACQUISITION, AFFINE, FINDINGS, VOLUME
+from domain.config_files import config_path
 from domain.errors import StudyError
 from domain.specs import AugmentSpec, PreprocessSpec
+from domain.strict_yaml import load_settings
 from domain.volume import Volume
 
 
@@ -77,6 +79,16 @@ def run_graph(compose: Compose, volume: Volume) -> dict[str, Any]:
     except RuntimeError as error:
         raise _study_error(error) or error from error
     return result
+
+
+def quantify_volume(volume: Volume) -> dict[str, Any]:
+    """Lungs and quantitative CT without any network: ``QUANTITATIVE_TABLE``, ``LUNG_MASK``, ``FINDINGS``, as above.
+
+    Raises:
+        StudyError: ``mask_failed``: no lungs in the volume.
+    """
+    spec = load_settings(PreprocessSpec, config_path("preprocess/quantify_only.yaml"))
+    return run_graph(build_preprocess(spec), volume)
 
 
 def _study_error(error: BaseException) -> StudyError | None:

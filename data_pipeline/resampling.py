@@ -62,6 +62,17 @@ def axis_weights(positions: NDArray[np.float64], size: int, ratio: float, *, ant
     return AxisWeights(np.clip(index[:, used], 0, size - 1), weight[:, used].astype(np.float32))
 
 
+def nearest_weights(positions: NDArray[np.float64], size: int) -> AxisWeights:
+    """The nearest source sample alone: nothing is mixed across a gap.
+
+    Args:
+        positions: Source position per output sample, in source voxels. Shape (N_out,).
+        size: Source samples.
+    """
+    index = np.clip(np.round(positions), 0, size - 1).astype(np.int64)[:, None]
+    return AxisWeights(index, np.ones(index.shape, dtype=np.float32))
+
+
 def apply_axis(values: torch.Tensor, weights: AxisWeights, axis: int) -> torch.Tensor:
     """Map one axis of a tensor.
 
@@ -93,6 +104,7 @@ def resample(
     new_spacing_mm: tuple[float, float, float],
     *,
     anti_alias: bool = True,
+    nearest_axes: tuple[int, ...] = (),
 ) -> torch.Tensor:
     """Resample a volume to a new spacing; both grids share their centre.
 
@@ -101,6 +113,7 @@ def resample(
         spacing_mm: Its spacing, mm.
         new_spacing_mm: Wanted spacing, mm.
         anti_alias: Filter before sampling sparser.
+        nearest_axes: Axes along which the nearest sample is taken instead: the slices of a sequential scan.
 
     Returns:
         Shape (I', J', K'), float32.
@@ -111,6 +124,9 @@ def resample(
         size = values.shape[axis]
         new_size = output_size(size, spacing_mm[axis], new_spacing_mm[axis])
         positions = axis_positions(size, ratios[axis], new_size)
-        weights = axis_weights(positions, size, ratios[axis], anti_alias=anti_alias)
+        if axis in nearest_axes:
+            weights = nearest_weights(positions, size)
+        else:
+            weights = axis_weights(positions, size, ratios[axis], anti_alias=anti_alias)
         values = apply_axis(values, weights, axis)
     return values

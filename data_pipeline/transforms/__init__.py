@@ -1,5 +1,6 @@
 """Deterministic steps of the graph, one per file. Importing this package registers them all."""
 
+from data_pipeline.transforms.axial_slices import AxialSlices
 from data_pipeline.transforms.crop_to_lungs import CropToLungs
 from data_pipeline.transforms.fit_shape import FitShape
 from data_pipeline.transforms.lung_mask import FindLungs
@@ -9,4 +10,14 @@ from data_pipeline.transforms.registry import TRANSFORMS
 from data_pipeline.transforms.resample import Resample
 from data_pipeline.transforms.window import Window
 
-__all__ = ["TRANSFORMS", "CropToLungs", "FindLungs", "FitShape", "OrientRas", "Quantify", "Resample", "Window"]
+__all__ = [
+    "TRANSFORMS",
+    "AxialSlices",
+    "CropToLungs",
+    "FindLungs",
+    "FitShape",
+    "OrientRas",
+    "Quantify",
+    "Resample",
+    "Window",
+]

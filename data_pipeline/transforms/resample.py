@@ -12,7 +12,7 @@ from pydantic import Field
 from data_pipeline.resampling import resample
 from data_pipeline.transforms.registry import TRANSFORMS
 from domain.affine import Affine
-from domain.batch_keys import IMAGE, IMAGE_AFFINE, IMAGE_MASK
+from domain.batch_keys import ACQUISITION, IMAGE, IMAGE_AFFINE, IMAGE_MASK
 from domain.specs import Settings
 
 Spacing = tuple[float, float, float]
@@ -37,23 +37,26 @@ class Resample(Transform):
         """Resample image and mask; the centre of the field of view stays where it is."""
         affine = Affine(data[IMAGE_AFFINE])
         old = affine.spacing_mm
-        image = self._tensor(data[IMAGE][0])
-        mask = self._tensor((data[IMAGE_MASK][0] > 0).astype(np.uint8))
-        hu = resample(image, old, self.spacing_mm, anti_alias=self.anti_alias)
-        inside = resample(mask, old, self.spacing_mm, anti_alias=self.anti_alias) >= 0.5
+        image = as_tensor(data[IMAGE][0], self.device)
+        mask = as_tensor((data[IMAGE_MASK][0] > 0).astype(np.uint8), self.device)
+        gaps = (2,) if data[ACQUISITION].is_sequential else ()  # thin slices far apart: nothing lies between them
+        hu = resample(image, old, self.spacing_mm, anti_alias=self.anti_alias, nearest_axes=gaps)
+        inside = resample(mask, old, self.spacing_mm, anti_alias=self.anti_alias, nearest_axes=gaps) >= 0.5
         return data | {
             IMAGE: hu.round_().to(torch.int16)[None],  # whole HU: half the memory, half a HU at most
             IMAGE_MASK: inside.to(torch.uint8)[None],
-            IMAGE_AFFINE: _resampled_affine(affine, tuple(image.shape), tuple(hu.shape), self.spacing_mm),
+            IMAGE_AFFINE: resampled_affine(affine, tuple(image.shape), tuple(hu.shape), self.spacing_mm),
         }
 
-    def _tensor(self, values: np.ndarray[Any, Any]) -> torch.Tensor:
-        if not values.flags.writeable or any(stride < 0 for stride in values.strides):
-            values = np.array(values)  # torch takes neither read-only arrays nor negative strides
-        return torch.from_numpy(values).to(self.device)
+
+def as_tensor(values: np.ndarray[Any, Any], device: str) -> torch.Tensor:
+    """A tensor of the same values; copied where torch cannot share memory."""
+    if not values.flags.writeable or any(stride < 0 for stride in values.strides):
+        values = np.array(values)  # torch takes neither read-only arrays nor negative strides
+    return torch.from_numpy(values).to(device)
 
 
-def _resampled_affine(
+def resampled_affine(
     affine: Affine, shape: tuple[int, ...], new_shape: tuple[int, ...], new_spacing_mm: Spacing
 ) -> np.ndarray[Any, Any]:
     """Affine of the new grid, whose centre is the centre of the old one."""

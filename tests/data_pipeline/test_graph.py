@@ -7,7 +7,7 @@ import pytest
 import torch
 from monai.transforms import Randomizable, RandomizableTrait
 
-from data_pipeline.graph import build_preprocess, run_graph, split_preprocess
+from data_pipeline.graph import build_preprocess, quantify_volume, run_graph, split_preprocess
 from data_pipeline.transforms import TRANSFORMS
 from domain import batch_keys as keys
 from domain.affine import Affine
@@ -20,6 +20,7 @@ from domain.strict_yaml import load_settings
 from domain.volume import Volume
 
 SHIPPED = sorted(path.stem for path in config_path("preprocess/small_3d.yaml").parent.glob("*.yaml"))
+FOR_NETWORKS = [name for name in SHIPPED if name != "quantify_only"]
 
 
 def shipped(name: str) -> PreprocessSpec:
@@ -40,7 +41,7 @@ def chest() -> Volume:
     return Volume(np.round(hu).astype(np.int16), Affine.from_spacing((4.0, 4.0, 4.0)), content_digest="chest")
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", FOR_NETWORKS)
 def test_every_shipped_spec_gives_a_batchable_item(name: str) -> None:
     data = run_graph(build_preprocess(shipped(name)), chest())
     assert data[keys.IMAGE].dtype == torch.float32
@@ -51,7 +52,7 @@ def test_every_shipped_spec_gives_a_batchable_item(name: str) -> None:
     assert data[keys.LUNG_MASK].shape == data[keys.VOLUME].shape
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", FOR_NETWORKS)
 def test_nothing_in_the_graph_is_random(name: str) -> None:
     compose = build_preprocess(shipped(name))
     assert not [step for step in compose.transforms if isinstance(step, RandomizableTrait | Randomizable)]
@@ -59,7 +60,7 @@ def test_nothing_in_the_graph_is_random(name: str) -> None:
     assert torch.equal(first[keys.IMAGE], second[keys.IMAGE])
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", FOR_NETWORKS)
 def test_head_and_tail_do_what_the_whole_graph_does(name: str) -> None:
     head, tail = split_preprocess(shipped(name))
     parts = tail(run_graph(head, chest()))
@@ -97,3 +98,9 @@ def test_a_misspelt_parameter_is_refused() -> None:
     step = ComponentSpec(name="crop_to_lungs", version=1, params={"margin": 3.0})
     with pytest.raises(SettingsError, match="margin"):
         TRANSFORMS.check(step)
+
+
+def test_quantitative_ct_needs_no_network() -> None:
+    data = quantify_volume(chest())
+    assert keys.IMAGE not in data
+    assert 3000 < data[keys.QUANTITATIVE_TABLE]["lung_volume_ml"] < 5000
