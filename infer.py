@@ -6,15 +6,12 @@ Joins the rooms; nothing is computed here. The parent process stays free of torc
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,57 +19,51 @@ from data_pipeline import read_volume
 from data_pipeline.case_matching import MatchedCase, match_cases
 from data_pipeline.discovery import Survey, survey
 from data_pipeline.manifest import read_cases
-from domain.antibodies import AntibodyStatus, AntibodyVocabulary, load_antibody_vocabulary
-from domain.command_line import RESEARCH_NOTICE, configure_logging, run_command
+from domain.affine import Affine
+from domain.antibodies import AntibodyVocabulary, load_antibody_vocabulary
+from domain.batch_keys import AFFINE, FINDINGS, IMAGE_AFFINE, LUNG_MASK, QUANTITATIVE_TABLE, VOLUME
+from domain.command_line import configure_logging, run_command
+from domain.config_files import config_path
 from domain.covariates import CovariateVocabulary, load_covariate_vocabulary
-from domain.errors import ExitCode, InputError, ScanFolderError, StudyError
+from domain.errors import ExitCode, ScanFolderError, StudyError
 from domain.findings import Decision, Finding, Stage, decide
 from domain.patterns import load_pattern_vocabulary
 from domain.progress import StepProgress
-from domain.records import Case, CaseResult, CaseStatus, FindingRecord, SeriesRef, StudyTask
+from domain.records import Case, CaseResult, FindingRecord, Prediction, StudyTask
 from domain.settings import InferSettings
-from domain.strict_yaml import validate
+from domain.specs import PreprocessSpec
+from domain.strict_yaml import load_settings
 from domain.volume import Volume
-from domain.whole_files import write_whole
+from inference.arguments import parse, settings_of
+from inference.dry_run import estimate_run
 from inference.ledger import CASES
 from inference.merging import merge_runs
 from inference.private_files import case_key, open_log, run_secret, write_keys, write_series
+from inference.results import make_result, refused
+from inference.run_facts import Results, run_facts
 from inference.runner import RunOptions, RunSummary, StudyFinished, run_studies
-from inference.worker import StagedWorker
-from models.artefact_format import ArtefactManifest, read_manifest
-from reports import csv_table, failures_table, html_report, parquet_table
+from inference.watching import WatchTimes, follow
+from inference.worker import StagedWorker, Worker
+from models.artefact_format import read_manifest
+from reports import run_outputs
 from reports.pictures import write_case_pictures
 
 if TYPE_CHECKING:
-    from models.artefact import Analysis
+    from models.artefact import Artefact
 
-EXAMPLE = """examples:
-  python infer.py scans --model runs/demo/training/model.hrct --out out
-  python infer.py scans --model model.hrct --cases cases.csv --out out --device cuda
-  python infer.py scans --model model.hrct --out out --shard 3/16     (one of 16 array jobs)
-  python infer.py --merge out --out out                               (once all of them have ended)
-
-exit codes: 0 every study has a prediction (abstentions included); 1 some were rejected or failed, all listed in
-failures.csv; 2 nothing was run; 130 interrupted, run the same command again to go on
-"""
+QUANTIFY_SPEC = "preprocess/quantify_only.yaml"
+NO_MODEL = "no model: lungs and quantitative CT only"
+Study = StudyTask | CaseResult
+KeepStudies = Callable[[list[Study]], list[Study]]
 
 
 # ------------------------------------------------------------------------------------------------ one study
 
 
-class StudyWorker(StagedWorker):
-    """Turns one study into one result. Made once per worker process, where it loads and tests the model.
+class HrctWorker(StagedWorker):
+    """Reads a study; what is done with the volume is for the two workers below."""
 
-    Args:
-        model: The ``.hrct`` folder.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        cases_dir: Receives the pictures of each case.
-    """
-
-    def __init__(self, model: Path, device: str, cases_dir: Path) -> None:
-        from models.artefact import load_artefact
-
-        self.artefact = load_artefact(model, device=device)
+    def __init__(self, cases_dir: Path) -> None:
         self.cases_dir = cases_dir
 
     def read(self, task: StudyTask) -> tuple[Volume, float]:
@@ -87,6 +78,28 @@ class StudyWorker(StagedWorker):
             raise refusal(volume.findings)
         return volume, time.perf_counter() - start
 
+    def draw(self, key: str, item: Mapping[str, Any], evidence: Any = None) -> dict[str, str]:
+        """Write the pictures of one study: file name -> caption."""
+        return write_case_pictures(
+            item[VOLUME][0],
+            Affine(item[AFFINE]),
+            item[LUNG_MASK][0],
+            evidence,
+            self.cases_dir,
+            stem=key,
+            evidence_affine=None if evidence is None else Affine(item[IMAGE_AFFINE]),
+        )
+
+
+class ModelWorker(HrctWorker):
+    """Pattern and prognosis. Made once per worker process, where it loads and tests the model."""
+
+    def __init__(self, model: Path, device: str, cases_dir: Path) -> None:
+        from models.artefact import load_artefact
+
+        super().__init__(cases_dir)
+        self.artefact = load_artefact(model, device=device)
+
     def finish(self, task: StudyTask, payload: object) -> CaseResult:
         """HU to result and pictures.
 
@@ -96,34 +109,41 @@ class StudyWorker(StagedWorker):
         volume, read_seconds = cast("tuple[Volume, float]", payload)
         case = task.case or Case(task.case_key, task.case_key)
         analysis = self.artefact.analyse(volume, antibodies=case.antibodies, covariates=case.covariates)
-        start = time.perf_counter()
-        pictures = self._write_pictures(task.case_key, analysis)
-        seconds = {"read": read_seconds} | analysis.seconds | {"pictures": time.perf_counter() - start}
-        return make_result(
-            task.case_key,
-            analysis,
-            self.artefact.manifest,
-            case=task.case,
-            series=task.series,
-            pictures=pictures,
-            seconds=seconds | {"total": sum(seconds.values())},
-        )
-
-    def _write_pictures(self, key: str, analysis: Analysis) -> dict[str, str]:
-        from domain import batch_keys
-        from domain.affine import Affine
-
         assert analysis.item is not None
-        evidence = None if analysis.pattern is None else analysis.pattern.evidence
-        return write_case_pictures(
-            analysis.item[batch_keys.VOLUME][0],
-            Affine(analysis.item[batch_keys.AFFINE]),
-            analysis.item[batch_keys.LUNG_MASK][0],
-            evidence,
-            self.cases_dir,
-            stem=key,
-            evidence_affine=None if evidence is None else Affine(analysis.item[batch_keys.IMAGE_AFFINE]),
+        start = time.perf_counter()
+        pictures = self.draw(task.case_key, analysis.item, analysis.pattern and analysis.pattern.evidence)
+        seconds = {"read": read_seconds} | analysis.seconds | {"pictures": time.perf_counter() - start}
+        return make_result(task.case_key, analysis.prediction, task, self.artefact.trained_on, seconds, pictures)
+
+
+class QuantifyWorker(HrctWorker):
+    """Lungs and quantitative CT, without any trained network."""
+
+    def __init__(self, cases_dir: Path) -> None:
+        from data_pipeline.graph import build_preprocess
+
+        super().__init__(cases_dir)
+        self.graph = build_preprocess(load_settings(PreprocessSpec, config_path(QUANTIFY_SPEC)))
+
+    def finish(self, task: StudyTask, payload: object) -> CaseResult:
+        """HU to measures and pictures.
+
+        Raises:
+            StudyError: No lungs are found.
+        """
+        from data_pipeline.graph import run_graph
+
+        volume, read_seconds = cast("tuple[Volume, float]", payload)
+        start = time.perf_counter()
+        item = run_graph(self.graph, volume)
+        graph_seconds = time.perf_counter() - start
+        measures = {name: value if value == value else None for name, value in item[QUANTITATIVE_TABLE].items()}
+        prediction = Prediction(
+            quantitative=measures, findings=tuple(FindingRecord.of(finding) for finding in item[FINDINGS])
         )
+        pictures = self.draw(task.case_key, item)
+        seconds = {"read": read_seconds, "graph": graph_seconds}
+        return make_result(task.case_key, prediction, task, NO_MODEL, seconds, pictures)
 
 
 def refusal(findings: Sequence[Finding]) -> StudyError:
@@ -132,90 +152,148 @@ def refusal(findings: Sequence[Finding]) -> StudyError:
     return StudyError(Stage.QUALITY, first.code, first.message)
 
 
-def make_result(
-    key: str,
-    analysis: Analysis,
-    manifest: ArtefactManifest,
-    *,
-    case: Case | None,
-    series: SeriesRef | None = None,
-    pictures: Mapping[str, str] | None = None,
-    seconds: Mapping[str, float] | None = None,
-) -> CaseResult:
-    """An analysis as the record that is written; what header and volume showed stands together, each code once."""
-    prediction = analysis.prediction
-    noticed = [FindingRecord.of(finding) for finding in (series.findings if series else ())]
-    findings = {finding.code: finding for finding in (*prediction.findings, *noticed)}
-    abstained = prediction.pattern is not None and prediction.pattern.abstained
-    return CaseResult(
-        case_key=key,
-        status=CaseStatus.ABSTAINED if abstained else CaseStatus.PREDICTED,
-        trained_on=manifest.trained_on,
-        series_key=series.series_key if series else "",
-        series_message=series.message if series else "no scan: prognosis from the case table alone",
-        prediction=prediction.model_copy(update={"findings": tuple(findings.values())}),
-        antibodies={
-            name: result.status.value
-            for name, result in (case.antibodies if case else {}).items()
-            if result.status is not AntibodyStatus.NOT_TESTED
-        },
-        covariates=dict(case.covariates) if case else {},
-        scan_facts=asdict(series.table) if series else {},
-        pictures=dict(pictures or {}),
-        seconds=dict(seconds or {}),
-    )
-
-
 # ------------------------------------------------------------------------------------------------ one run
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What a run works on, found and checked before any worker starts."""
+class ModelFacts:
+    """What a run needs to know of its model without loading it."""
 
-    survey: Survey
-    rows: tuple[MatchedCase, ...]
-    manifest: ArtefactManifest
+    trained_on: str
+    digests: dict[str, str]
+    antibodies: AntibodyVocabulary
+    covariates: CovariateVocabulary
+
+    @classmethod
+    def of(cls, model: Path | None) -> ModelFacts:
+        """From the model's manifest; the shipped vocabularies where there is no model.
+
+        Raises:
+            ArtefactError: The folder is missing, changed, or of an unknown format.
+        """
+        antibodies, covariates = load_antibody_vocabulary(), load_covariate_vocabulary()
+        if model is None:
+            spec = load_settings(PreprocessSpec, config_path(QUANTIFY_SPEC))
+            return cls(NO_MODEL, {"model": "none", "graph": spec.digest}, antibodies, covariates)
+        manifest = read_manifest(model)
+        digests = {"model": manifest.digest, "graph": manifest.preprocess.digest}
+        return cls(manifest.trained_on, digests, manifest.antibodies, manifest.covariates)
 
 
-def find_inputs(args: argparse.Namespace, secret: str, progress: StepProgress) -> Inputs:
-    """Read the model's manifest, the case table and all headers.
+@dataclass
+class Session:
+    """One invocation: the command line, the model, and the key secret."""
 
-    Raises:
-        InputError: Any of them is wrong.
-    """
-    manifest = read_manifest(args.model)
-    cases = read_table(args.cases, manifest.antibodies, manifest.covariates) if args.cases else ()
-    found = survey(args.scans, secret=secret.encode(), progress=lambda done: progress("reading headers", done, done))
-    if not found.series:
-        unreadable = sum(record.status == "unreadable" for record in found.files)
-        raise ScanFolderError(
-            f"{args.scans}: holds no CT series ({len(found.files)} files, {unreadable} of them damaged). "
-            f"`python -m data_pipeline inspect {args.scans}` lists what became of each file"
+    args: argparse.Namespace
+    settings: InferSettings
+    facts: ModelFacts
+    secret: str
+    progress: StepProgress
+
+    def make_worker(self) -> Callable[[], Worker]:
+        """What each worker process calls once."""
+        cases_dir = self.args.out / CASES
+        if self.args.quantify_only:
+            return partial(QuantifyWorker, cases_dir)
+        return partial(ModelWorker, self.args.model, self.settings.device, cases_dir)
+
+    def find_studies(self) -> tuple[Survey, list[Study]]:
+        """All headers and the case table, as one entry per study and per row; what is decided already is a result.
+
+        Raises:
+            InputError: The case table is wrong, or there is nothing that could be a scan.
+        """
+        args = self.args
+        cases = self._read_table() if args.cases else ()
+        found = survey(
+            args.scans,
+            secret=self.secret.encode(),
+            progress=lambda done: self.progress("reading headers", done, done),
         )
-    return Inputs(found, match_cases(cases, found.series, args.scans), manifest)
+        if not found.series:
+            unreadable = sum(record.status == "unreadable" for record in found.files)
+            raise ScanFolderError(
+                f"{args.scans}: holds no CT series ({len(found.files)} files, {unreadable} of them damaged). "
+                f"`python -m data_pipeline inspect {args.scans}` lists what became of each file"
+            )
+        artefact = TableArtefact(args.model)
+        return found, [self._study(row, artefact) for row in match_cases(cases, found.series, args.scans)]
 
+    def _read_table(self) -> tuple[Case, ...]:
+        return read_cases(self.args.cases, self.facts.antibodies, self.facts.covariates, load_pattern_vocabulary())
 
-def read_table(path: Path, antibodies: AntibodyVocabulary, covariates: CovariateVocabulary) -> tuple[Case, ...]:
-    """The case table, in the vocabularies of the model or, where they hold more, of this version."""
-    shipped_antibodies, shipped_covariates = load_antibody_vocabulary(), load_covariate_vocabulary()
-    wider_antibodies = shipped_antibodies if set(antibodies.keys) <= set(shipped_antibodies.keys) else antibodies
-    wider_covariates = shipped_covariates if set(covariates.keys) <= set(shipped_covariates.keys) else covariates
-    return read_cases(path, wider_antibodies, wider_covariates, load_pattern_vocabulary())
-
-
-def make_tasks(inputs: Inputs, secret: str, args: argparse.Namespace) -> list[StudyTask | CaseResult]:
-    """One entry per study and per row of the table, in order; what is already decided is a result."""
-    tasks: list[StudyTask | CaseResult] = []
-    for row in inputs.rows:
-        key = row.case.case_id if row.case else case_key(secret, study_name(row))
+    def _study(self, row: MatchedCase, artefact: TableArtefact) -> Study:
+        key = row.case.case_id if row.case else case_key(self.secret, study_name(row))
         if row.problem is not None:
-            tasks.append(refused(key, row.problem, inputs.manifest))
-        elif row.series is not None:
-            tasks.append(StudyTask(key, row.series, row.case))
-        else:
-            tasks.append(from_table_alone(key, row.case, args.model, inputs.manifest))
-    return tasks
+            return refused(key, row.problem, self.facts.trained_on)
+        if row.series is not None:
+            return StudyTask(key, row.series, row.case)
+        assert row.case is not None
+        return artefact.answer(row.case)
+
+    def run(self, keep: KeepStudies = lambda studies: studies) -> RunSummary:
+        """Find, run, report.
+
+        Args:
+            keep: Which of the studies found are to be run now.
+        """
+        args = self.args
+        found, studies = self.find_studies()
+        studies = keep(studies)
+        if args.shard is None:
+            write_series(args.out, found.series, found.files)
+            write_keys(args.out, [study for study in studies if isinstance(study, StudyTask)])
+        log = open_log(args.out)
+        try:
+            summary = run_studies(
+                studies,
+                self.make_worker(),
+                args.out,
+                self.settings,
+                self.facts.digests,
+                progress=self._show,
+                options=RunOptions(shard=args.shard),
+            )
+        finally:
+            logging.getLogger().removeHandler(log)
+            log.close()
+        if args.shard is None:  # parts may share a folder; `--merge` writes their tables once all are there
+            write_reports(args.out, summary, self.settings)
+        return summary
+
+    def run_round(self, keep: KeepStudies) -> None:
+        """One look at a folder that scans arrive in; an empty folder is no error here."""
+        try:
+            summary = self.run(keep)
+        except ScanFolderError:
+            return
+        self.progress.say(sentence(summary))
+
+    def _show(self, finished: StudyFinished) -> None:
+        self.progress("studies", finished.num_done, finished.num_studies)
+
+
+class TableArtefact:
+    """Answers rows without a scan; loads the model when the first one comes.
+
+    Args:
+        model: None when there is no model: such rows then have nothing to say.
+    """
+
+    def __init__(self, model: Path | None) -> None:
+        self.model = model
+        self._artefact: Artefact | None = None
+
+    def answer(self, case: Case) -> CaseResult:
+        """Prognosis of one row."""
+        if self.model is None:
+            return make_result(case.case_id, Prediction(), case, NO_MODEL, {}, {})
+        if self._artefact is None:
+            from models.artefact import load_artefact
+
+            self._artefact = load_artefact(self.model, device="cpu", with_self_test=False)
+        analysis = self._artefact.analyse(None, antibodies=case.antibodies, covariates=case.covariates)
+        return make_result(case.case_id, analysis.prediction, case, self._artefact.trained_on, analysis.seconds, {})
 
 
 def study_name(row: MatchedCase) -> str:
@@ -224,171 +302,71 @@ def study_name(row: MatchedCase) -> str:
     return row.study.series[0].identity.study_uid or row.study.study_key
 
 
-def refused(key: str, problem: StudyError, manifest: ArtefactManifest) -> CaseResult:
-    """A study that was refused before it was read."""
-    return CaseResult(
-        case_key=key,
-        status=CaseStatus.REJECTED,
-        trained_on=manifest.trained_on,
-        failure_stage=problem.stage,
-        failure_code=problem.code,
-        failure_message=problem.message,
-    )
-
-
-def from_table_alone(key: str, case: Case | None, model: Path, manifest: ArtefactManifest) -> CaseResult:
-    """Prognosis of a row that names no scan."""
-    from models.artefact import load_artefact
-
-    assert case is not None
-    artefact = load_artefact(model, device="cpu", with_self_test=False)
-    analysis = artefact.analyse(None, antibodies=case.antibodies, covariates=case.covariates)
-    return make_result(key, analysis, manifest, case=case, seconds=analysis.seconds)
-
-
-def run(args: argparse.Namespace, settings: InferSettings, progress: StepProgress) -> RunSummary:
-    """Find, run, report."""
-    secret = run_secret(args.out, args.secret)
-    inputs = find_inputs(args, secret, progress)
-    tasks = make_tasks(inputs, secret, args)
-    if args.shard is None:
-        write_series(args.out, inputs.survey.series, inputs.survey.files)
-        write_keys(args.out, [task for task in tasks if isinstance(task, StudyTask)])
-    log = open_log(args.out)
-    try:
-        summary = run_studies(
-            tasks,
-            partial(StudyWorker, args.model, settings.device, args.out / CASES),
-            args.out,
-            settings,
-            {"model": inputs.manifest.digest, "graph": inputs.manifest.preprocess.digest},
-            progress=partial(show, progress),
-            options=RunOptions(shard=args.shard),
-        )
-    finally:
-        logging.getLogger().removeHandler(log)
-        log.close()
-    if args.shard is None:  # parts may share a folder; `--merge` writes their tables once all are there
-        write_reports(args.out, summary, settings)
-    return summary
-
-
-def merge(args: argparse.Namespace, settings: InferSettings) -> RunSummary:
-    """Put the parts of a sharded run together and write the tables and the page over all of them."""
-    summary = merge_runs(args.merge, args.out)
-    write_reports(args.out, summary, settings)
-    return summary
-
-
-def show(progress: StepProgress, finished: StudyFinished) -> None:
-    """One step of the progress bar."""
-    progress("studies", finished.num_done, finished.num_studies)
-
-
 def write_reports(out: Path, summary: RunSummary, settings: InferSettings) -> None:
     """Tables, page and run manifest from the results on disk."""
-    facts = run_facts(summary, settings)
-    if "csv" in settings.formats:
-        csv_table.write(Results(summary), out / "predictions.csv")
-        failures_table.write(Results(summary), out / "failures.csv")
-    if "parquet" in settings.formats:
-        parquet_table.write(Results(summary), out / "predictions.parquet")
-    if "html" in settings.formats:
-        html_report.write(Results(summary), facts, out / "report.html", out / CASES)
-    write_whole(out / "run.json", json.dumps(facts, indent=1) + "\n")
+    run_outputs.write(Results(summary), run_facts(summary, settings), settings.formats, out, out / CASES)
 
 
-class Results:
-    """The results of a run, read from disk again each time they are iterated."""
-
-    def __init__(self, summary: RunSummary) -> None:
-        self.summary = summary
-
-    def __iter__(self) -> Any:
-        return self.summary.results()
+# ------------------------------------------------------------------------------------------------ the command
 
 
-def run_facts(summary: RunSummary, settings: InferSettings) -> dict[str, Any]:
-    """What ``run.json`` and the foot of the report say; nothing identifying."""
-    first = next(summary.results(), None)
-    return {
-        "trained on": first.trained_on if first else "",
-        "model digest": first.digests.get("model", "") if first else "",
-        "graph digest": first.digests.get("graph", "") if first else "",
-        "versions": {name: version(name) for name in ("myolung", "numpy", "torch", "monai", "pydicom")},
-        "python": platform.python_version(),
-        "workers": summary.num_workers,
-        "wall seconds": round(summary.wall_seconds, 2),
-        "studies": {status.value: count for status, count in sorted(summary.counts.items())},
-        "seconds per stage": {stage: round(value, 2) for stage, value in summary.stage_seconds.items()},
-        "settings": settings.model_dump(mode="json"),
-    }
+def sentence(summary: RunSummary) -> str:
+    """What a run did, in one line."""
+    counts = ", ".join(f"{count} {status.value}" for status, count in sorted(summary.counts.items()))
+    return f"{counts or 'no study'} in {summary.wall_seconds:.1f} s ({summary.num_resumed} from an earlier run)"
 
 
-# ------------------------------------------------------------------------------------------------ command line
+def receive(session: Session) -> None:
+    """Follow SCANS until Ctrl-C, with a DICOM listener that writes into it where one was asked for."""
+    args = session.args
+    times = WatchTimes(args.poll_s, args.quiet_s)
+
+    def look() -> None:
+        follow(args.scans, lambda watch: session.run_round(watch.complete), times)
+
+    if args.listen is None:
+        look()
+        return
+    from inference.dicom_listener import ListenerSettings, listening
+
+    with listening(args.scans, ListenerSettings(ae_title=args.ae_title, host=args.listen_host, port=args.listen)):
+        session.progress.say(f"listening as {args.ae_title} on {args.listen_host}:{args.listen}; Ctrl-C ends it")
+        look()
 
 
-def shard(text: str) -> tuple[int, int]:
-    """``i/n`` of the command line."""
-    part, separator, parts = text.partition("/")
-    if not (separator and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-        raise argparse.ArgumentTypeError(f"expected i/n with 1 <= i <= n, found {text!r}")
-    return int(part), int(parts)
+def fetch(args: argparse.Namespace) -> None:
+    """Bring what a query finds on a DICOMweb server into SCANS."""
+    from inference.dicomweb import fetch_series, parse_query
 
-
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Command line of the contract."""
-    parser = argparse.ArgumentParser(
-        prog="infer.py",
-        description=f"Pattern and prognosis of every study in a folder of scans. {RESEARCH_NOTICE}",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "scans", type=Path, help="folder (nested, mixed), DICOM file, zip, NIfTI file or folder of them"
-    )
-    parser.add_argument("--model", type=Path, help="model folder (*.hrct)")
-    parser.add_argument("--out", type=Path, required=True, help="output folder; running again goes on where it stopped")
-    parser.add_argument("--cases", type=Path, help="case table with antibodies and covariates (docs/case_table.md)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="processes here, or a Ray cluster")
-    parser.add_argument("--workers", type=int, default=0, help="worker processes; 0 chooses from cores and memory")
-    parser.add_argument("--shard", type=shard, metavar="i/n", help="run the i-th of n parts (array jobs)")
-    parser.add_argument("--merge", type=Path, nargs="+", metavar="OUT", help="put the parts of a sharded run together")
-    parser.add_argument("--formats", default="csv,json,html,parquet", help="which outputs, a comma list of these four")
-    parser.add_argument("--secret", help="key secret of another run (its private/secret.txt), to share case keys")
-    parser.add_argument("--verbose", action="store_true", help="say more on screen")
-    return parser.parse_args(arguments)
-
-
-def check_places(args: argparse.Namespace) -> None:
-    """Say what is missing before anything is started.
-
-    Raises:
-        InputError: A folder or file of the command line is not there.
-    """
-    if args.scans is None or args.model is None:
-        raise InputError("SCANS and --model are both needed; `python infer.py --help` shows examples")
-    if not args.scans.exists():
-        raise ScanFolderError(f"{args.scans}: no such file or folder")
-    if args.cases is not None and not args.cases.is_file():
-        raise InputError(f"{args.cases}: no such case table; `python -m data_pipeline template` writes one to fill")
+    came = fetch_series(args.from_dicomweb, parse_query(args.query), args.scans)
+    print(f"{came.num_series} series found, {came.num_fetched} fetched, {came.num_kept} there before")
+    for failure in came.failures:
+        print(f"  {failure}")
 
 
 def main(arguments: Sequence[str]) -> ExitCode:
     """Run the command; say on screen what was done and where to look."""
     args = parse(arguments)
     configure_logging(verbose=args.verbose)
-    choices = {"device": args.device, "engine": args.engine, "num_workers": args.workers}
-    settings = validate(InferSettings, choices | {"formats": args.formats.split(",")}, source="command line")
+    settings = settings_of(args)
     if args.merge:
-        summary = merge(args, settings)
+        summary = merge_runs(args.merge, args.out)
+        write_reports(args.out, summary, settings)
     else:
-        check_places(args)
+        if args.from_dicomweb:
+            fetch(args)
+        facts = ModelFacts.of(args.model)
         with StepProgress() as progress:
-            summary = run(args, settings, progress)
-    counts = ", ".join(f"{count} {status.value}" for status, count in sorted(summary.counts.items()))
-    print(f"{counts or 'no study'} in {summary.wall_seconds:.1f} s ({summary.num_resumed} from an earlier run)")
+            session = Session(args, settings, facts, run_secret(args.out, args.secret), progress)
+            if args.dry_run:
+                _, studies = session.find_studies()
+                options = RunOptions(shard=args.shard)
+                print("\n".join(estimate_run(studies, args.out, settings, facts.digests, options).sentences()))
+                return ExitCode.OK
+            if args.watch or args.listen is not None:
+                receive(session)
+            summary = session.run()
+    print(sentence(summary))
     print(f"look at {args.out / 'report.html'}")
     return summary.exit_code
 
