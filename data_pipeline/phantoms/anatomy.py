@@ -20,6 +20,7 @@ MARROW_HU = 170.0
 CORTEX_HU = 620.0
 CARTILAGE_HU = 110.0
 DISC_HU = 78.0
+GIRDLE_FROM = 0.45  # share of lung height above which there are shoulder blades
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +79,11 @@ class _Frame:
     centre_y: Field
     body_half_width: Field
     body_half_depth: Field
+
+    def above(self, first: int) -> _Frame:
+        """The part from a slice upwards."""
+        parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return _Frame(**{name: part[first:] if part.shape[0] > 1 else part for name, part in parts.items()})
 
 
 def _frame(habitus: Habitus, grid: Grid) -> _Frame:
@@ -182,8 +188,18 @@ def _rib_cage(habitus: Habitus, frame: _Frame, thorax: Field) -> tuple[Field, Fi
     sternum = np.maximum(sternum, np.abs(frame.height - 0.60) * np.float32(habitus.lung_height) - 78)
     values = np.where(sternum < rib, np.float32(230), values)
     bones = np.minimum(rib, sternum)
+    first = int(np.searchsorted(frame.height.ravel(), GIRDLE_FROM))
+    girdle = _shoulder_girdle(habitus, frame.above(first))
+    values[first:] = np.where(girdle < bones[first:], np.float32(420), values[first:])
+    bones[first:] = np.minimum(bones[first:], girdle)
+    return bones, values.astype(np.float32)
+
+
+def _shoulder_girdle(habitus: Habitus, frame: _Frame) -> Field:
+    """Shoulder blades and clavicles."""
+    bones: Field = np.full((1, 1, 1), FAR_MM, np.float32)
     for side in (-1.0, 1.0):
-        blade_y = frame.centre_y + frame.half_depth * 0.55 + 34 + 0.0 * frame.z
+        blade_y = frame.centre_y + frame.half_depth * 0.55 + 34
         tilt = (frame.x - side * 98) * np.float32(side * 0.75)
         blade = superellipse(frame.x - side * 98, frame.y - blade_y + tilt, 44.0, 4.0)
         blade = np.maximum(blade, np.abs(frame.height - 0.80) * np.float32(habitus.lung_height) - 62)
@@ -191,9 +207,8 @@ def _rib_cage(habitus: Habitus, frame: _Frame, thorax: Field) -> tuple[Field, Fi
         rise = frame.z - np.float32(habitus.lung_height) * 0.95 - (np.abs(frame.x) - 60) * np.float32(0.22)
         clavicle = np.sqrt((frame.y - clavicle_y) ** 2 + rise**2) - 6.5
         clavicle = np.maximum(clavicle, np.abs(frame.x - side * 85) - 62)
-        values = np.where(np.minimum(blade, clavicle) < bones, np.float32(420), values)
         bones = np.minimum(bones, np.minimum(blade, clavicle))
-    return bones, values.astype(np.float32)
+    return bones
 
 
 def _upper_depth(frame: _Frame, habitus: Habitus) -> Field:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from data_pipeline.phantoms.disease import OtherKind
+from data_pipeline.phantoms.disease_types import OtherKind
 from domain.config_files import resolve_config
 from domain.patterns import Pattern
 from domain.specs import Settings

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from data_pipeline.phantoms.clinical_settings import ClinicalSettings, Group, PresetName
-from data_pipeline.phantoms.disease import OtherKind
+from data_pipeline.phantoms.disease_types import OtherKind
 from domain.patterns import PATTERNS
 
 FloatArray = NDArray[np.float64]

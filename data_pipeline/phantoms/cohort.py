@@ -14,8 +14,8 @@ import numpy as np
 from data_pipeline.phantoms.acquisition import AcquisitionPlan, SizeName, draw_acquisition
 from data_pipeline.phantoms.clinical_settings import PresetName
 from data_pipeline.phantoms.dicom_writer import SeriesTags
-from data_pipeline.phantoms.disease import DiseasePlan
 from data_pipeline.phantoms.disease_plan import DIFFICULTIES, plan_disease
+from data_pipeline.phantoms.disease_types import DiseasePlan
 from data_pipeline.phantoms.follow_up import draw_follow_up, later_case, later_plan
 from data_pipeline.phantoms.habitus import Habitus, draw_habitus
 from data_pipeline.phantoms.patients import CohortSettings, Patient, PatientTruth, case_name, draw_truths

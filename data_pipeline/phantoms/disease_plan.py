@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.phantoms.clinical_truth import CONSOLIDATION_SHARE, MIXED_FROM
-from data_pipeline.phantoms.disease import DiseasePlan, OtherKind
+from data_pipeline.phantoms.disease_types import DiseasePlan, OtherKind
 from domain.patterns import Pattern
 
 DifficultyName = Literal["easy", "realistic", "hard"]

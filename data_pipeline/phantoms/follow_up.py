@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from data_pipeline.phantoms.disease import DiseasePlan
+from data_pipeline.phantoms.disease_types import DiseasePlan
 from data_pipeline.phantoms.patients import PatientTruth
 from domain.records import Case, Outcome
 

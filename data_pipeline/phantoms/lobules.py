@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.phantoms.disease import DiseaseMaps, DiseasePlan
+from data_pipeline.phantoms.disease import DiseaseMaps
+from data_pipeline.phantoms.disease_types import DiseasePlan
 from data_pipeline.phantoms.grid import Field, Grid
 from data_pipeline.phantoms.textures import TilePlacement, cell_tile
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.phantoms.anatomy import FAT_HU, MUSCLE_HU, Anatomy
-from data_pipeline.phantoms.disease import DiseaseMaps, DiseasePlan
+from data_pipeline.phantoms.disease import DiseaseMaps
+from data_pipeline.phantoms.disease_types import DiseasePlan
 from data_pipeline.phantoms.grid import Field, Grid, SliceSampler, Window
 from data_pipeline.phantoms.habitus import Habitus
 from data_pipeline.phantoms.lobules import LobularPainter, Sampler, paint_slice

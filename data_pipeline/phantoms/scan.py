@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from data_pipeline.phantoms.acquisition import AcquisitionPlan
 from data_pipeline.phantoms.anatomy import BLOOD_HU, build_anatomy
-from data_pipeline.phantoms.disease import DiseasePlan, paint_disease
+from data_pipeline.phantoms.disease import paint_disease
+from data_pipeline.phantoms.disease_types import DiseasePlan
 from data_pipeline.phantoms.grid import Grid
 from data_pipeline.phantoms.habitus import Habitus
 from data_pipeline.phantoms.physics import acquire, pick_labels, written_grid

@@ -16,13 +16,24 @@ def superellipse(x: Field, y: Field, half_x: Field | float, half_y: Field | floa
     The implicit function is (1 - s)(X^2 + Y^2) + s(X^4 + Y^4) - 1 with X = x / half_x; the distance is the function
     over the length of its gradient. Only sums, products and a root: equal bits on every processor.
     """
-    scaled_x, scaled_y = x / half_x, y / half_y
-    square_x, square_y = scaled_x * scaled_x, scaled_y * scaled_y
-    value = (1 - SQUARE_SHARE) * (square_x + square_y) + SQUARE_SHARE * (square_x * square_x + square_y * square_y)
-    slope_x = scaled_x * (2 * (1 - SQUARE_SHARE) + 4 * SQUARE_SHARE * square_x) / half_x
-    slope_y = scaled_y * (2 * (1 - SQUARE_SHARE) + 4 * SQUARE_SHARE * square_y) / half_y
-    slope = np.sqrt(slope_x * slope_x + slope_y * slope_y)
-    return np.clip((value - 1) / np.maximum(slope, np.float32(1e-3)), -FAR_MM, FAR_MM).astype(np.float32, copy=False)
+    value: Field = np.full((1, 1, 1), -1, np.float32)
+    slope: Field = np.zeros((1, 1, 1), np.float32)
+    for offset, half in ((x, half_x), (y, half_y)):
+        # What depends on one coordinate only stays small until the two are added.
+        scaled = np.asarray(offset / half, np.float32)
+        square = scaled * scaled
+        value = value + ((1 - SQUARE_SHARE) * square + SQUARE_SHARE * square * square)
+        gradient = scaled * (2 * (1 - SQUARE_SHARE) + 4 * SQUARE_SHARE * square) / half
+        slope = slope + gradient * gradient
+    return _first_order(np.asarray(value, np.float32), np.asarray(slope, np.float32))
+
+
+def _first_order(value: Field, squared_slope: Field) -> Field:
+    """Distance from an implicit function and the square of its gradient; both are overwritten."""
+    np.sqrt(squared_slope, out=squared_slope)
+    np.maximum(squared_slope, np.float32(1e-3), out=squared_slope)
+    np.divide(value, squared_slope, out=value)
+    return np.asarray(np.clip(value, -FAR_MM, FAR_MM, out=value))
 
 
 def ellipsoid(offsets: tuple[Field, Field, Field], radii_mm: tuple[float, float, float]) -> Field:
@@ -32,14 +43,13 @@ def ellipsoid(offsets: tuple[Field, Field, Field], radii_mm: tuple[float, float,
         offsets: (z, y, x) from its centre, mm.
         radii_mm: (z, y, x) half axes, mm.
     """
-    value: Field = np.zeros(1, np.float32)
-    slope: Field = np.zeros(1, np.float32)
+    value: Field = np.full((1, 1, 1), -1, np.float32)
+    slope: Field = np.zeros((1, 1, 1), np.float32)
     for offset, radius in zip(offsets, radii_mm, strict=True):
-        scaled = offset / np.float32(radius)
+        scaled = np.asarray(offset / np.float32(radius), np.float32)
         value = value + scaled * scaled
-        slope = slope + (scaled / np.float32(radius)) ** 2
-    distance = (value - 1) / np.maximum(2 * np.sqrt(slope), np.float32(1e-3))
-    return np.asarray(np.clip(distance, -FAR_MM, FAR_MM).astype(np.float32, copy=False))
+        slope = slope + (scaled * np.float32(2 / radius)) ** 2
+    return _first_order(np.asarray(value, np.float32), np.asarray(slope, np.float32))
 
 
 def circle(x: Field, y: Field, radius_mm: Field | float) -> Field:
@@ -50,3 +60,9 @@ def circle(x: Field, y: Field, radius_mm: Field | float) -> Field:
 def coverage(distance: Field, width_mm: float) -> Field:
     """Share of a voxel inside a surface: 1 deep inside, 0 outside, a ramp of ``width_mm`` across the surface."""
     return np.clip(np.float32(0.5) - distance / np.float32(width_mm), 0, 1)
+
+
+def smooth_step(value: Field) -> Field:
+    """0 below 0, 1 above 1, a smooth ramp between; one half at one half."""
+    clipped = np.clip(value, 0, 1)
+    return np.asarray(clipped * clipped * (3 - 2 * clipped))

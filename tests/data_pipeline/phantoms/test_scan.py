@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 from data_pipeline.phantoms.acquisition import AcquisitionPlan, draw_acquisition
-from data_pipeline.phantoms.disease import DiseasePlan, OtherKind
+from data_pipeline.phantoms.disease_types import DiseasePlan, OtherKind
 from data_pipeline.phantoms.habitus import Habitus, draw_habitus
 from data_pipeline.phantoms.randomness import Stream, stream
 from data_pipeline.phantoms.scan import Scan, make_scan
