@@ -6,7 +6,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 DEMO := runs/demo
 DEMO_TRAINING_PATIENTS ?= 60
-DEMO_TEST_PATIENTS ?= 24
+DEMO_TEST_PATIENTS ?= 60
+DEMO_PATIENTS_WITHOUT_SCAN ?= 400
 
 .PHONY: demo test lint bench install clean
 
@@ -22,20 +23,27 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install
 	rm -rf $(DEMO)
-	$(RUN) -m data_pipeline phantoms --out $(DEMO)/training_patients --patients $(DEMO_TRAINING_PATIENTS) --seed 1 --size tiny
+	$(RUN) -m data_pipeline phantoms --out $(DEMO)/training_patients --patients $(DEMO_TRAINING_PATIENTS) \
+		--without-scan $(DEMO_PATIENTS_WITHOUT_SCAN) --seed 1 --size tiny
 	$(RUN) -m data_pipeline phantoms --out $(DEMO)/test_patients --patients $(DEMO_TEST_PATIENTS) --seed 2 --size tiny
 	$(RUN) train.py configs/train/demo.yaml
 	$(RUN) infer.py $(DEMO)/test_patients/scans --model $(DEMO)/training/model.hrct \
 		--cases $(DEMO)/test_patients/cases.csv --out $(DEMO)
-	$(RUN) evaluate.py $(DEMO)/predictions.csv --cases $(DEMO)/test_patients/cases.csv --out $(DEMO)/evaluation
+	$(RUN) evaluate.py $(DEMO)/predictions.csv --cases $(DEMO)/test_patients/cases.csv --out $(DEMO)/evaluation \
+		--training-cases $(DEMO)/training_patients/cases.csv --training-predictions $(DEMO)/training/out_of_fold.csv
 	@echo
 	@echo "Done, on synthetic patients only. Look at:"
 	@echo "  $(DEMO)/report.html                 every patient: slices, pattern, prognosis"
 	@echo "  $(DEMO)/evaluation/report.html      how well it did on patients it never saw"
 	@echo "  $(DEMO)/training/model.hrct         the model: try it on your own folder with infer.py"
 
-test: install
-	$(RUN) -m pytest
+# The extras too, so that no test is skipped for want of a package.
+$(VENV)/.tested: $(VENV)/.installed
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[test,eval,pacs,dicom-out,cluster,export]"
+	@touch $@
+
+test: $(VENV)/.tested
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(RUN) -m pip install --quiet --constraint constraints.txt ".[lint]"
