@@ -27,7 +27,7 @@ IntArray = NDArray[np.int64]
 
 MIN_CENTRES = 2
 SEARCH_SALT = 53
-EVENTS_FOR_OWN_PENALTIES = 80  # causes with fewer share one choice: held-out likelihoods of a few events are noise
+EVENTS_FOR_OWN_PENALTIES = 300  # causes with fewer share one choice: held-out likelihoods of a few events are noise
 MIN_GROUPS_FOR_SEARCH = 20  # fewer patients than this: the first candidates are used, nothing is searched
 
 

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from domain.settings import PrognosisSettings
 from models.prognosis.feature_space import Column, Family
-from models.prognosis.hazards import CauseMethod, CausePlan, Hazards, Replicates
+from models.prognosis.hazards import CauseMethod, CausePlan, Hazards
 from models.prognosis.likelihood import CauseLikelihood, Fit, Penalty, Rows, minimise, solve
 from models.prognosis.penalties import Strengths, build_penalty, start_values
 
 FloatArray = NDArray[np.float64]
 
-EVENTS_FOR_OWN_GATES = 50  # a cause with fewer borrows the gates of all causes together as its prior mean
+EVENTS_FOR_OWN_GATES = 300  # a cause with fewer borrows the gates of all causes together as its prior mean
 REPLICATE_STEPS = 2  # Newton steps of a bootstrap refit from the full-sample optimum
 ONE_STEP_SIZE = 500_000  # rows x columns beyond which a replicate keeps the full-sample Hessian
 BOOTSTRAP_SALT = 41
@@ -173,7 +173,7 @@ def marginal_log_hazard(problem: Problem, weight: FloatArray) -> FloatArray:
 
 def bootstrap(
     problem: Problem, targets: tuple[Target, ...], clusters: NDArray[np.int64], num_replicates: int
-) -> Replicates:
+) -> Hazards:
     """Refit on samples of clusters drawn with replacement, each with prior means drawn from the prior.
 
     A plain bootstrap of a penalised fit repeats its shrinkage in every replicate and covers too little; drawing the
@@ -200,7 +200,7 @@ def bootstrap(
         np.round(np.array([getattr(h, name) for h in hazards]), REPLICATE_DECIMALS)
         for name in ("baseline", "static", "temporal", "marginal")
     )
-    return Replicates(*stacked)
+    return Hazards(*stacked)
 
 
 def _drawn_prior(problem: Problem, target: Target, generator: np.random.Generator) -> Penalty:

@@ -21,30 +21,14 @@ class CauseMethod(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Hazards:
-    """Parameters of K causes.
+    """Parameters of K causes. Bootstrap replicates are the same with an axis B in front of every field.
 
     Attributes:
-        baseline: Log hazard per day by interval, shape (K, J).
-        static: Shape (K, P).
-        temporal: Coefficients of log-time, shape (K, Q).
-        marginal: Log hazard by interval of a patient of whom nothing is known, shape (K, J).
+        baseline: Log hazard per day by interval, shape (..., K, J).
+        static: Shape (..., K, P).
+        temporal: Coefficients of log-time, shape (..., K, Q).
+        marginal: Log hazard by interval of a patient of whom nothing is known, shape (..., K, J).
     """
-
-    baseline: FloatArray
-    static: FloatArray
-    temporal: FloatArray
-    marginal: FloatArray
-
-    def log_hazard(self, static: FloatArray, temporal: FloatArray, log_time: FloatArray) -> FloatArray:
-        """Log hazard per day of N patients. Shapes (N, P), (N, Q), (J,) -> (N, K, J)."""
-        level = static @ self.static.T  # (N, K)
-        slope = temporal @ self.temporal.T  # (N, K)
-        return np.asarray(self.baseline[None] + level[:, :, None] + slope[:, :, None] * log_time)
-
-
-@dataclass(frozen=True, eq=False)
-class Replicates:
-    """The same parameters refitted on B bootstrap samples: the fields of ``Hazards`` with B in front."""
 
     baseline: FloatArray
     static: FloatArray
@@ -54,9 +38,11 @@ class Replicates:
     def __len__(self) -> int:
         return len(self.baseline)
 
-    def one(self, index: int) -> Hazards:
-        """Replicate ``index``."""
-        return Hazards(self.baseline[index], self.static[index], self.temporal[index], self.marginal[index])
+    def log_hazard(self, static: FloatArray, temporal: FloatArray, log_time: FloatArray) -> FloatArray:
+        """Log hazard per day of N patients. Shapes (N, P), (N, Q), (J,) -> (..., N, K, J)."""
+        level = static @ np.swapaxes(self.static, -1, -2)  # (..., N, K)
+        slope = temporal @ np.swapaxes(self.temporal, -1, -2)  # (..., N, K)
+        return np.asarray(self.baseline[..., None, :, :] + level[..., None] + slope[..., None] * log_time)
 
 
 @dataclass(frozen=True, eq=False)

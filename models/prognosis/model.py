@@ -17,15 +17,14 @@ from domain.settings import PrognosisSettings
 from models.prognosis import curves, explanation
 from models.prognosis.cohort_fit import fit_state
 from models.prognosis.guards import check_inputs
-from models.prognosis.hazards import Hazards
 from models.prognosis.plain_json import decode, encode
 from models.prognosis.recalibration import CauseRecalibration, Method, recalibrate
-from models.prognosis.state import Design, ModelState
+from models.prognosis.state import ModelState
 
 FloatArray = NDArray[np.float64]
 
 FORMAT_VERSION = 1
-CHUNK_ROWS = 4096  # patients per step of a band, to bound memory
+CHUNK_HAZARDS = 4_000_000  # hazards in memory while a band is made: replicates x patients x causes x intervals
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,33 +94,31 @@ class PrognosticModel:
         supported = np.flatnonzero(when <= self.state.grid.supported_days)
         if not len(self.state.replicates) or not len(supported):
             return low, high
-        for start in range(0, len(data), CHUNK_ROWS):
-            rows = np.arange(start, min(start + CHUNK_ROWS, len(data)))
+        chunk = max(1, CHUNK_HAZARDS // self.state.replicates.baseline.size)
+        for start in range(0, len(data), chunk):
+            rows = np.arange(start, min(start + chunk, len(data)))
             draws = self._replicate_survival(data.take(rows), when[supported])
             low[np.ix_(rows, supported)], high[np.ix_(rows, supported)] = np.quantile(draws, [tail, 1 - tail], axis=0)
         return low, high
 
     def _answer(self, data: PrognosticData, answer: Callable[[FloatArray], FloatArray]) -> FloatArray:
         """A probability for each patient, averaged over the states of untested antibodies in ``marginal`` mode."""
-        return self._mix(self.state.designs(data, self.settings.untested_mode), answer, self.state.hazards)
-
-    def _mix(
-        self, designs: tuple[Design, ...], answer: Callable[[FloatArray], FloatArray], hazards: Hazards
-    ) -> FloatArray:
-        answers = (answer(self.state.log_hazard(design, hazards)) for design in designs)
-        weights = (design.weight for design in designs)
-        return sum(w.reshape(-1, *[1] * (a.ndim - 1)) * a for w, a in zip(weights, answers, strict=True))  # type: ignore[return-value]
+        total: FloatArray | None = None
+        for design in self.state.designs(data, self.settings.untested_mode):
+            part = answer(self.state.log_hazard(design, self.state.hazards))
+            part = part * design.weight.reshape(-1, *[1] * (part.ndim - 1))
+            total = part if total is None else total + part
+        assert total is not None  # there is always one design
+        return total
 
     def _replicate_survival(self, data: PrognosticData, days: FloatArray) -> FloatArray:
         """Survival under each replicate. Shape (B, N, T)."""
-        designs = self.state.designs(data, self.settings.untested_mode)
-        replicates, grid = self.state.replicates, self.state.grid
-        return np.stack(
-            [
-                self._mix(designs, lambda log_hazard: curves.survival(log_hazard, grid, days), replicates.one(index))
-                for index in range(len(replicates))
-            ]
-        )
+        total = np.zeros((len(self.state.replicates), len(data), len(days)))
+        for design in self.state.designs(data, self.settings.untested_mode):
+            log_hazard = self.state.log_hazard(design, self.state.replicates)  # (B, N, K, J)
+            flat = log_hazard.reshape(-1, *log_hazard.shape[2:])
+            total += curves.survival(flat, self.state.grid, days).reshape(total.shape) * design.weight[:, None]
+        return total
 
     def log_hazard(self, data: PrognosticData) -> FloatArray:
         """Log hazard per day, cause and interval, untested antibodies taken as such. Shape (N, K, J)."""

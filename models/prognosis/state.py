@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from domain.prognostic_data import PrognosticData
 from models.prognosis.antibody_posterior import scenarios
 from models.prognosis.feature_space import FeatureSpace
-from models.prognosis.hazards import CausePlan, Hazards, Replicates
+from models.prognosis.hazards import CausePlan, Hazards
 from models.prognosis.time_grid import TimeGrid
 
 FloatArray = NDArray[np.float64]
@@ -81,7 +81,7 @@ class ModelState:
     grid: TimeGrid
     plan: CausePlan
     hazards: Hazards
-    replicates: Replicates
+    replicates: Hazards
     mean_static: FloatArray
     mean_temporal: FloatArray
     recalibration_shift: FloatArray
@@ -105,13 +105,14 @@ class ModelState:
         )
 
     def log_hazard(self, design: Design, hazards: Hazards) -> FloatArray:
-        """Log hazard per day; of a patient of whom nothing is known, that of the cohort. Shape (N, K, J)."""
-        average = self.average_log_hazard(hazards)
+        """Log hazard per day; of a patient of whom nothing is known, that of the cohort. Shape (..., N, K, J)."""
+        average = self.average_log_hazard(hazards)[..., None, :, :]
         log_hazard = hazards.log_hazard(design.static, design.temporal, self.grid.log_time)
         log_hazard = average + self.recalibration_slope[:, None] * (log_hazard - average)
-        log_hazard[design.is_empty] = hazards.marginal
+        log_hazard[..., design.is_empty, :, :] = hazards.marginal[..., None, :, :]
         return np.asarray(log_hazard + self.recalibration_shift)
 
     def average_log_hazard(self, hazards: Hazards) -> FloatArray:
-        """Log hazard of the training mean, before any recalibration. Shape (K, J)."""
-        return np.asarray(hazards.log_hazard(self.mean_static[None], self.mean_temporal[None], self.grid.log_time)[0])
+        """Log hazard of the training mean, before any recalibration. Shape (..., K, J)."""
+        average = hazards.log_hazard(self.mean_static[None], self.mean_temporal[None], self.grid.log_time)
+        return np.asarray(average[..., 0, :, :])
