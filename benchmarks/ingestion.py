@@ -157,11 +157,11 @@ def scan_line(folder: Path, repeats: int) -> str:
                 (target / path.name).write_bytes(stream.read(2048 + 4096))
     num_files = 40 * 256
     lines = []
-    for processes in (1, None):
-        seconds = median_seconds(lambda processes=processes: survey(tree, num_processes=processes), repeats)
-        label = "1 process" if processes == 1 else "default"
+    for threads in (1, None):
+        seconds = median_seconds(lambda threads=threads: survey(tree, num_threads=threads), repeats)
+        label = "1 thread" if threads == 1 else "default"
         lines.append(f"| {label} | {num_files} | {seconds:.2f} | {num_files / seconds:,.0f} |")
-    return "\n".join(["| processes | files | seconds | files/s |", "|---|---|---|---|", *lines])
+    return "\n".join(["| threads | files | seconds | files/s |", "|---|---|---|---|", *lines])
 
 
 def main() -> None:

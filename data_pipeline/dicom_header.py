@@ -356,6 +356,12 @@ def _shared_facts(raw: tuple[bytes | None, ...], syntax_uid: str, *, is_big_endi
     return SharedFacts(**fields)  # type: ignore[arg-type]
 
 
+@lru_cache(maxsize=8192)
+def _one_span(span: PixelSpan) -> PixelSpan:
+    """Equal spans are one object: the files of a series nearly all have the same."""
+    return span
+
+
 def _instances_of(source: str, walk: Walk, syntax: TransferSyntax, size: int) -> tuple[Instance, ...]:
     values = walk.values
     raw = tuple([values.get(tag) for tag in _SHARED_TAG_LIST])
@@ -371,7 +377,7 @@ def _instances_of(source: str, walk: Walk, syntax: TransferSyntax, size: int) ->
         acquisition_number=_integer(values.get(ACQUISITION_NUMBER)),
         temporal_position=_integer(values.get(TEMPORAL_POSITION)),
         acquisition_time=_text(values.get(ACQUISITION_TIME)),
-        pixel=walk.pixel,
+        pixel=None if walk.pixel is None else _one_span(walk.pixel),
     )
     num_frames = _integer(values.get(NUM_FRAMES))
     if shared.sop_class in ENHANCED_CT_CLASSES or (FRAME_GROUPS in values and shared.modality == "CT"):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePath
@@ -29,8 +28,8 @@ from domain.records import FileRecord, FileStatus, SeriesRef, SeriesTable, Sourc
 
 logger = logging.getLogger(__name__)
 
-CHUNK_FILES = 1024
-MIN_FILES_FOR_PROCESSES = 8 * CHUNK_FILES  # starting a process costs as much as scanning some 3,000 headers
+CHUNK_FILES = 128
+MAX_SCAN_THREADS = 16
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 METAIMAGE_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 
@@ -60,7 +59,7 @@ def survey(
     secret: bytes | None = None,
     policy: QualityPolicy | None = None,
     overrides: SelectionOverrides | None = None,
-    num_processes: int | None = None,
+    num_threads: int | None = None,
 ) -> Survey:
     """Find every series below a folder, judge it by its headers and choose one per study.
 
@@ -70,7 +69,7 @@ def survey(
         secret: Key of the hash that makes series and study keys; a new one per process when None.
         policy: Severities and thresholds; the shipped ones when None.
         overrides: A user's own choice of series.
-        num_processes: For the header scan of large trees; as many as there are cores when None.
+        num_threads: For the header scan; twice the cores when None.
 
     Raises:
         ScanFolderError: No such file or folder.
@@ -79,7 +78,7 @@ def survey(
     if not root.exists():
         raise ScanFolderError(f"{root}: no such file or folder; SCANS is a folder, a DICOM file, a zip or a NIfTI file")
     return survey_with_headers(
-        root, progress=progress, secret=secret, policy=policy, overrides=overrides, num_processes=num_processes
+        root, progress=progress, secret=secret, policy=policy, overrides=overrides, num_threads=num_threads
     )[0]
 
 
@@ -90,7 +89,7 @@ def survey_with_headers(
     secret: bytes | None = None,
     policy: QualityPolicy | None = None,
     overrides: SelectionOverrides | None = None,
-    num_processes: int | None = None,
+    num_threads: int | None = None,
 ) -> tuple[Survey, dict[str, tuple[Instance, ...]]]:
     """As ``survey``, with the headers of each DICOM series by key, for reading at once what was just found."""
     rules = policy or load_policy()
@@ -98,7 +97,7 @@ def survey_with_headers(
     instances: list[Instance] = []
     records: list[FileRecord] = []
     volumes: list[SeriesRef] = []
-    for item in _scan(list_sources(root), progress, num_processes):
+    for item in _scan(list_sources(root), progress, num_threads):
         if isinstance(item, Instance):
             instances.append(item)
         elif item.status is FileStatus.USED:
@@ -124,43 +123,29 @@ def _reading_order(series: SeriesRef) -> tuple[str, str, str]:
 
 
 def _scan(
-    sources: Iterable[str | FileRecord], progress: Progress | None, num_processes: int | None
+    sources: Iterable[str | FileRecord], progress: Progress | None, num_threads: int | None
 ) -> Iterator[ScanItem]:
-    """Headers of all sources, in order, by several processes where there are many."""
-    iterator = iter(sources)
-    first = list(islice(iterator, MIN_FILES_FOR_PROCESSES))
-    done = 0
-    if len(first) < MIN_FILES_FOR_PROCESSES or num_processes == 1:
-        for chunk in _chunks(_chain(first, iterator)):
-            yield from scan_chunk(chunk)
-            done += len(chunk)
+    """Headers of all sources, in order.
+
+    Threads, not processes: a warm scan is quick enough in one, and what makes a hospital's share slow is waiting for
+    it, which threads do side by side. Only a few chunks are under way at a time, however many files there are.
+    """
+    workers = num_threads or min(MAX_SCAN_THREADS, 2 * (os.cpu_count() or 1))
+    iterator, done = iter(sources), 0
+    with ThreadPoolExecutor(workers) as pool:
+        pending: deque[tuple[Future[list[ScanItem]], int]] = deque()
+        while True:
+            chunk = list(islice(iterator, CHUNK_FILES)) if len(pending) < 4 * workers else []
+            if chunk:
+                pending.append((pool.submit(scan_chunk, chunk), len(chunk)))
+                continue
+            if not pending:
+                return
+            future, count = pending.popleft()
+            yield from future.result()
+            done += count
             if progress:
                 progress(done)
-        return
-    # spawn: a fork of a process that runs torch's threads may hang
-    workers = num_processes or os.cpu_count() or 1
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        pending = []
-        for chunk in _chunks(_chain(first, iterator)):
-            pending.append((pool.submit(scan_chunk, chunk), len(chunk)))
-            while len(pending) > 4 * workers:
-                future, count = pending.pop(0)
-                yield from future.result()
-                done += count
-                if progress:
-                    progress(done)
-        for future, _ in pending:
-            yield from future.result()
-
-
-def _chain(first: list[str | FileRecord], rest: Iterator[str | FileRecord]) -> Iterator[str | FileRecord]:
-    yield from first
-    yield from rest
-
-
-def _chunks(items: Iterator[str | FileRecord]) -> Iterator[list[str | FileRecord]]:
-    while chunk := list(islice(items, CHUNK_FILES)):
-        yield chunk
 
 
 def scan_chunk(sources: list[str | FileRecord]) -> list[ScanItem]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from data_pipeline.discovery import survey
-from data_pipeline.quality import load_policy
+from data_pipeline.quality import QualityPolicy, load_policy
 from data_pipeline.selection import SelectionOverrides
 from data_pipeline.series_keys import secret_of_folder
 from data_pipeline.tables import files_csv, screen_lines, series_csv, summary_line
-from domain.errors import ExitCode, OutputFolderError
+from data_pipeline.volume_reading import read_volume
+from domain.errors import ExitCode, OutputFolderError, StudyError
+from domain.findings import Decision, decide
+from domain.records import SeriesRef
 from domain.strict_yaml import load_settings
 from domain.whole_files import write_whole
 
@@ -24,11 +28,14 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "inspect",
         help="list the series of a folder, each with its codes and the reason it was chosen or not",
-        description="Scans headers only. Exit 0 also when every series is rejected.",
+        description="Scans headers only, unless --voxels. Exit 0 also when every series is rejected.",
         epilog=EXAMPLE,
     )
     add_scan_arguments(parser)
     parser.add_argument("--out", type=Path, help="folder for series.csv and files.csv; they name paths: keep private")
+    parser.add_argument(
+        "--voxels", action="store_true", help="also read the chosen series and judge their voxels: HU, lungs, coverage"
+    )
     parser.set_defaults(run=run)
 
 
@@ -60,10 +67,25 @@ def survey_options(arguments: argparse.Namespace, private_dir: Path | None) -> d
     return options
 
 
+def judge_voxels(series: SeriesRef, policy: QualityPolicy) -> SeriesRef:
+    """A chosen series with what its voxels say added; other series as they are."""
+    if not series.selected:
+        return series
+    try:
+        findings = read_volume(series, policy=policy).findings
+    except StudyError as error:
+        finding = policy.finding(error.code, error.message)
+        findings, message = (*series.findings, finding), f"rejected on its voxels: {error.message}"
+        return replace(series, findings=findings, decision=Decision.REJECT, selected=False, message=message)
+    return replace(series, findings=findings, decision=decide(findings))
+
+
 def run(arguments: argparse.Namespace) -> ExitCode:
     """List the series."""
     options = survey_options(arguments, arguments.out / "private" if arguments.out else None)
     found = survey(arguments.scans, **options)
+    if arguments.voxels:
+        found = replace(found, series=tuple(judge_voxels(series, options["policy"]) for series in found.series))
     sys.stdout.write("\n".join([*screen_lines(found.series), summary_line(found.series, found.files), ""]))
     if arguments.out:
         try:

@@ -40,6 +40,16 @@ def test_inspect_lists_series_and_files(
     assert str(folder) not in screen
 
 
+def test_inspect_can_judge_voxels_too(make_series: MakeSeries, tmp_path: Path) -> None:
+    folder = make_series(elements={(0x0028, 0x1052): ("DS", -2048)})[0].parent
+    assert main(["inspect", str(folder), "--out", str(tmp_path / "a")]) == 0
+    assert main(["inspect", str(folder), "--voxels", "--out", str(tmp_path / "b")]) == 0
+    assert rows(tmp_path / "a" / "series.csv")[0]["selected"] == "true"
+    judged = rows(tmp_path / "b" / "series.csv")[0]
+    assert (judged["selected"], judged["decision"]) == ("false", "reject")
+    assert "not_hu" in judged["codes"]
+
+
 def test_inspect_of_junk_is_no_failure(tmp_path: Path) -> None:
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "a.dcm").write_bytes(b"junk")
