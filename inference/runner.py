@@ -209,7 +209,7 @@ def run_studies(
     mine = select_shard(everything, options.shard)
     start = time.perf_counter()
     run = _Run(mine, Ledger(out_dir, digests, shard=options.shard_name), progress)
-    num_workers = 0 if options.in_process else choose_num_workers(settings.num_workers, settings.study_memory_gib)
+    num_workers = 0 if options.in_process else _num_processes(mine, settings)
     was_interrupted = False
     with locked_output(out_dir, shard=options.shard_name), _terminate_as_interrupt():
         if options.shard is None:
@@ -267,6 +267,12 @@ def _run_here(run: _Run, make_worker: MakeWorker) -> None:
         result = guarded(task, lambda task=task, worker=worker: worker(task))  # type: ignore[misc]
         seconds = {"total": time.perf_counter() - begin} | result.seconds
         run.finish(index, result.model_copy(update={"seconds": seconds}))
+
+
+def _num_processes(studies: Sequence[Study], settings: InferSettings) -> int:
+    """As many as are chosen, never more than there is work for: the cores are shared out among them."""
+    num_tasks = sum(isinstance(study, StudyTask) for study in studies)
+    return max(1, min(choose_num_workers(settings.num_workers, settings.study_memory_gib), num_tasks))
 
 
 def _note_order(ledger: Ledger, studies: Sequence[Study]) -> None:
