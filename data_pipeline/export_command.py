@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.deidentify import AUDIT_COLUMNS, export_deidentified
-from data_pipeline.discovery import survey
-from data_pipeline.inspect_command import add_scan_arguments, survey_options
+from data_pipeline.inspect_command import add_scan_arguments, survey_folder, survey_options
 from data_pipeline.nifti_writer import nifti_bytes
 from data_pipeline.tables import csv_text, files_csv, series_csv
 from data_pipeline.volume_reading import read_volume
@@ -50,7 +49,7 @@ Failure = dict[str, str]
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Export every chosen series; one that fails is listed and the rest go on."""
     options = survey_options(arguments, arguments.out / "private")
-    found = survey(arguments.scans, **options)
+    found = survey_folder(arguments.scans, options)
     chosen = [series for series in found.series if series.selected]
     rejected_studies = {item.study_key for item in found.series} - {item.study_key for item in chosen}
     write = _copy_as_dicom if arguments.deidentify else _export

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.discovery import survey
+from data_pipeline.discovery import Survey, survey
 from data_pipeline.quality import QualityPolicy, load_policy
 from data_pipeline.selection import SelectionOverrides
 from data_pipeline.series_keys import secret_of_folder
 from data_pipeline.tables import files_csv, screen_lines, series_csv, summary_line
 from data_pipeline.volume_reading import read_volume
-from domain.errors import ExitCode, OutputFolderError, StudyError
+from domain.errors import ExitCode, OutputFolderError, ScanFolderError, StudyError
 from domain.findings import Decision, decide
 from domain.records import SeriesRef
 from domain.strict_yaml import load_settings
@@ -67,6 +67,26 @@ def survey_options(arguments: argparse.Namespace, private_dir: Path | None) -> d
     return options
 
 
+def survey_folder(scans: Path, options: dict[str, Any]) -> Survey:
+    """Survey with a count on the screen for trees that take a while.
+
+    Raises:
+        ScanFolderError: No such folder, or not a single file in it.
+    """
+    is_watched = sys.stderr.isatty()
+
+    def show(done: int) -> None:
+        if is_watched:
+            sys.stderr.write(f"\r{done} files scanned")
+
+    found = survey(scans, progress=show, **options)
+    if is_watched:
+        sys.stderr.write("\r")
+    if not found.files:
+        raise ScanFolderError(f"{scans}: holds no file")
+    return found
+
+
 def judge_voxels(series: SeriesRef, policy: QualityPolicy) -> SeriesRef:
     """A chosen series with what its voxels say added; other series as they are."""
     if not series.selected:
@@ -83,7 +103,7 @@ def judge_voxels(series: SeriesRef, policy: QualityPolicy) -> SeriesRef:
 def run(arguments: argparse.Namespace) -> ExitCode:
     """List the series."""
     options = survey_options(arguments, arguments.out / "private" if arguments.out else None)
-    found = survey(arguments.scans, **options)
+    found = survey_folder(arguments.scans, options)
     if arguments.voxels:
         found = replace(found, series=tuple(judge_voxels(series, options["policy"]) for series in found.series))
     sys.stdout.write("\n".join([*screen_lines(found.series), summary_line(found.series, found.files), ""]))

@@ -65,6 +65,16 @@ def test_a_missing_folder_is_one_message_and_exit_2(
     assert "no such file or folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["inspect"], ["export", "--out", "out"]])
+def test_an_empty_folder_is_one_message_and_exit_2(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert main([*command, "empty"]) == 2
+    assert "holds no file" in capsys.readouterr().err
+
+
 def test_a_misspelt_code_in_a_policy_is_exit_2(
     make_series: MakeSeries, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
