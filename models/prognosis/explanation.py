@@ -14,6 +14,7 @@ from domain.records import Contribution, HorizonRisk, PrognosisPrediction, WhatI
 from models.prognosis.antibody_coding import NEGATIVE, NOT_TESTED, POSITIVE, AntibodyCoding
 from models.prognosis.antibody_posterior import NONE_CLASS, UNTESTED_SHARE, scenarios
 from models.prognosis.clinical_coding import base_key
+from models.prognosis.measured_coverage import measured_coverage
 from models.prognosis.state import ModelState
 
 if TYPE_CHECKING:
@@ -38,12 +39,15 @@ def explain(model: PrognosticModel, data: PrognosticData) -> PrognosisPrediction
     horizons = _risks(model, data, [float(day) for day in endpoint.horizons_days], with_band=True)
     at_risk_horizon = next(risk for risk in horizons if risk.days == endpoint.risk_horizon_days)
     used, missing = inputs(state, data)
+    has_band = len(state.replicates) > 0
+    coverage = measured_coverage(state.summary.num_patients, model.settings.band_level) if has_band else None
     return PrognosisPrediction(
         endpoint=endpoint.name,
         survival_means=endpoint.survival_means,
         curve=_risks(model, data, fine.tolist(), with_band=True),
         horizons=horizons,
         band_level=model.settings.band_level if len(state.replicates) else None,
+        band_coverage=coverage,
         risk_group=None if at_risk_horizon.survival is None else endpoint.risk_group(1 - at_risk_horizon.survival),
         mode=mode_of(state, data),
         inputs_used=used,

@@ -87,12 +87,14 @@ def fit_grid(time_days: FloatArray, cause: NDArray[np.int64], endpoint: Endpoint
         counts = np.histogram(event_times, bins=edges)[0]
         if counts.min() >= min_events:
             break
-        edges.pop(_edge_to_remove(edges, int(counts.argmin()), endpoint))
+        edges.pop(_edge_to_remove(edges, counts, endpoint))
     at_risk_limit = np.sort(time_days)[-min(MIN_AT_RISK, len(time_days))]
     return TimeGrid(np.array(edges), float(min(last, at_risk_limit)))
 
 
-def _edge_to_remove(edges: list[float], sparse: int, endpoint: Endpoint) -> int:
-    """Index of the inner edge whose removal widens the sparse interval, a horizon only if there is no other."""
-    inner = [index for index in (sparse, sparse + 1) if 0 < index < len(edges) - 1]
-    return min(inner, key=lambda index: (edges[index] in endpoint.horizons_days, index))
+def _edge_to_remove(edges: list[float], counts: NDArray[np.int64], endpoint: Endpoint) -> int:
+    """Index of the edge between the sparsest interval and its sparser neighbour; a horizon only if need be."""
+    sparse = int(counts.argmin())
+    neighbour_of_edge = {sparse: sparse - 1, sparse + 1: sparse + 1}
+    inner = {edge: counts[other] for edge, other in neighbour_of_edge.items() if 0 < edge < len(edges) - 1}
+    return min(inner, key=lambda edge: (edges[edge] in endpoint.horizons_days, inner[edge]))

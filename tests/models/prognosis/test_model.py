@@ -185,3 +185,74 @@ def test_untested_antibodies_come_with_the_range_over_plausible_states(
     assert span[2].survival_lo < span[2].survival_hi  # type: ignore[operator]
     tested = untested.replaced(antibodies=np.zeros_like(patients.antibodies[:1]))
     assert model.explain(tested).plausible_range == ()
+
+
+def test_the_same_seed_gives_the_same_answer_and_bands(cohort: PrognosticData, model: PrognosticModel) -> None:
+    again = PrognosticModel.fit(cohort, QUICK, endpoint_of(COMPETING))
+    assert json.dumps(again.to_dict()) == json.dumps(model.to_dict())
+
+
+def test_events_on_the_day_of_the_ct_are_events(cohort: PrognosticData) -> None:
+    assert cohort.time_days is not None
+    early = np.where(np.arange(len(cohort)) < 20, 0.0, cohort.time_days)
+    cause = np.where(np.arange(len(cohort)) < 20, 2, cohort.cause)
+    model = PrognosticModel.fit(
+        cohort.replaced(time_days=early, cause=cause), PrognosisSettings(num_bootstrap=0), endpoint_of(COMPETING)
+    )
+    first_days = model.cumulative_incidence(cohort, [3.0])["death"].mean()
+    assert first_days == pytest.approx(20 / len(cohort), abs=0.03)
+
+
+def test_scaling_a_covariate_changes_nothing(
+    cohort: PrognosticData, model: PrognosticModel, patients: PrognosticData
+) -> None:
+    assert cohort.covariates is not None
+    assert patients.covariates is not None
+    factor, shift = np.array([365.25, 0.01, 7.0]), np.array([0.0, 5.0, -3.0])
+    other_unit = cohort.replaced(covariates=cohort.covariates * factor + shift)
+    refitted = PrognosticModel.fit(other_unit, PrognosisSettings(num_bootstrap=0), endpoint_of(COMPETING))
+    changed = patients.replaced(covariates=patients.covariates * factor + shift)
+    np.testing.assert_allclose(refitted.survival(changed, DAYS), model.survival(patients, DAYS), atol=1e-8)
+
+
+def test_marginal_mode_averages_over_the_antibody_classes(cohort: PrognosticData, patients: PrognosticData) -> None:
+    settings = PrognosisSettings(num_bootstrap=10, untested_mode="marginal")
+    model = PrognosticModel.fit(cohort, settings, endpoint_of(COMPETING))
+    assert patients.antibodies is not None
+    one = patients.take([2]).replaced(antibodies=np.full_like(patients.antibodies[:1], -1))
+    span, middle = model.explain(one).plausible_range, model.survival(one, [365.0])[0, 0]
+    year = next(risk for risk in span if risk.days == 365)
+    assert year.survival_lo is not None
+    assert year.survival_hi is not None
+    assert year.survival_lo < middle < year.survival_hi
+    incidence = model.cumulative_incidence(one, [365.0])
+    assert middle + sum(values[0, 0] for values in incidence.values()) == pytest.approx(1.0, abs=1e-12)
+    low, high = model.interval(one, [365.0])
+    assert low[0, 0] < middle < high[0, 0]
+
+
+def test_another_testing_rate_is_pointed_out(model: PrognosticModel, patients: PrognosticData) -> None:
+    assert patients.antibodies is not None
+    nobody_tested = patients.replaced(antibodies=np.full_like(patients.antibodies, -1))
+    assert "antibodies were tested in 0%" in model.notes_for_use(nobody_tested)[0]
+    assert model.notes_for_use(patients) == ()
+
+
+def test_two_specific_antibodies_raise_a_note(model: PrognosticModel, patients: PrognosticData) -> None:
+    assert patients.antibodies is not None
+    states = np.zeros_like(patients.antibodies[:1])
+    states[0, [patients.antibody_keys.index(key) for key in ("jo1", "mi2")]] = 1
+    notes = model.explain(patients.take([0]).replaced(antibodies=states)).notes
+    assert any("more than one myositis-specific antibody" in note for note in notes)
+    assert any("anti-mi2 was never positive in training" in note for note in notes)
+
+
+def test_a_large_cohort_uses_one_step_replicates_close_to_refits(monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort, patients = draw(600, 31).data, draw(40, 32).data
+    settings = PrognosisSettings(num_bootstrap=60)
+    refits = PrognosticModel.fit(cohort, settings, endpoint_of(Variant())).interval(patients, [365.0])
+    monkeypatch.setattr("models.prognosis.fitting.ONE_STEP_SIZE", 0)
+    one_step = PrognosticModel.fit(cohort, settings, endpoint_of(Variant())).interval(patients, [365.0])
+    np.testing.assert_allclose(one_step[0], refits[0], atol=0.1)
+    width, other = (refits[1] - refits[0]).mean(), (one_step[1] - one_step[0]).mean()
+    assert other == pytest.approx(width, rel=0.15)
