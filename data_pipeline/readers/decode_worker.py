@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_pipeline.dicom_header import HeaderError, Instance, read_header
 from data_pipeline.readers.pixel_errors import PixelError
@@ -43,14 +44,22 @@ def _run(job: dict[str, Any]) -> None:
     for place, source, frame_index in job["slices"]:
         _answer({"start": place})
         _set_alarm(job["limit_s"])
-        try:
-            report = read_slice_into(_instance(source, frame_index), voxels[place])
-            _answer({"done": place, "report": [report.lowest_hu, report.num_below_air, report.checksum]})
-        except PixelError as error:
-            _answer({"failed": place, "code": error.code.value, "message": error.message})
-        except MemoryError:
-            _answer({"failed": place, "code": QualityCode.OUT_OF_MEMORY.value, "message": "decoding needs too much"})
+        answer = _read_one(place, source, frame_index, voxels)
         _set_alarm(0)
+        _answer(answer)
+        if "failed" in answer:
+            return  # one bad slice refuses the series: the rest of the job is of no use
+
+
+def _read_one(place: int, source: str, frame_index: int, voxels: NDArray[np.int16]) -> dict[str, Any]:
+    try:
+        report = read_slice_into(_instance(source, frame_index), voxels[place])
+    except PixelError as error:
+        return {"failed": place, "code": error.code.value, "message": error.message}
+    except MemoryError:
+        message = "decoding needs more memory than it may have"
+        return {"failed": place, "code": QualityCode.OUT_OF_MEMORY.value, "message": message}
+    return {"done": place, "report": [report.lowest_hu, report.num_below_air, report.checksum]}
 
 
 def _instance(source: str, frame_index: int) -> Instance:

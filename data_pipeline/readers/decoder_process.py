@@ -65,7 +65,6 @@ class _Worker:
                 if answer is None:
                     raise self._death()
                 if "failed" in answer:
-                    self.close()  # it may still be busy with the rest of the job
                     raise PixelError(QualityCode(answer["code"]), answer["message"])
                 if "done" in answer:
                     lowest, below, checksum = answer["report"]

@@ -34,7 +34,7 @@ def through_dcm2niix(folder: Path, target: Path) -> list[Path]:
 
 @needs_dcm2niix
 @needs_real
-@pytest.mark.parametrize("name", ["covid_ct_md_P001", "ibsi1_pat1"])
+@pytest.mark.parametrize("name", [pytest.param("covid_ct_md_P001", marks=pytest.mark.slow), "ibsi1_pat1"])
 def test_dcm2niix_gives_the_same_volume(name: str, tmp_path: Path) -> None:
     folder = REAL / "chest_dicom" / name
     other = nibabel.load(through_dcm2niix(folder, tmp_path)[0])
