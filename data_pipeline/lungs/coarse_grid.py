@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 COARSE_SPACING_MM = 3.0  # lungs are found at this spacing; every lung has > 10^4 such voxels
 MIN_COARSE_VOXELS = 24  # an axis is not reduced below this, so that tiny volumes keep their shape
 
+MAX_INT16_TERMS = 8  # sums of this many values of -1024..4095 HU fit 16 bits
+
+IntVolume = NDArray[np.int16] | NDArray[np.int32]
 BoolArray = NDArray[np.bool_]
 FloatVolume = NDArray[np.float32]
 Spacing = tuple[float, float, float]
@@ -56,7 +59,7 @@ def block_mean(voxels: NDArray[np.int16], factors: tuple[int, int, int]) -> Floa
     """Mean over blocks of ``factors`` voxels; an incomplete last block is left out.
 
     Args:
-        voxels: HU. Shape (I, J, K), any memory order.
+        voxels: HU, -4096..4095. Shape (I, J, K), any memory order.
         factors: Block size along i, j, k.
 
     Returns:
@@ -64,24 +67,39 @@ def block_mean(voxels: NDArray[np.int16], factors: tuple[int, int, int]) -> Floa
     """
     # The slowest axis in memory is summed first: whole slices are added, and later passes see less data.
     order = sorted(range(3), key=lambda axis: -abs(voxels.strides[axis]))
-    total: NDArray[np.int16] | NDArray[np.int32] = voxels
+    total: IntVolume = voxels
+    count = 1
     for axis in order:
-        total = _sum_blocks(total, axis, factors[axis])
-    count = factors[0] * factors[1] * factors[2]
-    return np.ascontiguousarray(total, dtype=np.float32) / np.float32(count)
+        count *= factors[axis]
+        total = _sum_blocks(total, axis, factors[axis], wide=count > MAX_INT16_TERMS)
+    mean = np.ascontiguousarray(total, dtype=np.float32)
+    mean /= np.float32(count)
+    return mean
 
 
-def _sum_blocks(
-    values: NDArray[np.int16] | NDArray[np.int32], axis: int, factor: int
-) -> NDArray[np.int16] | NDArray[np.int32]:
+def _sum_blocks(values: IntVolume, axis: int, factor: int, *, wide: bool) -> IntVolume:
+    """Sum over blocks along one axis; in 16 bits as long as that cannot overflow."""
     if factor == 1:
         return values
     length = values.shape[axis] // factor * factor
     parts = [values[_at(axis, slice(start, length, factor))] for start in range(factor)]
-    total = parts[0].astype(np.int32)
-    for part in parts[1:]:
+    total: IntVolume = np.add(parts[0], parts[1], dtype=np.int32 if wide else np.int16)
+    for part in parts[2:]:
         total += part
     return total
+
+
+def block_label(labels: NDArray[np.uint8], factors: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Label of each block whose voxels all carry the same one; 0 for mixed blocks. Shape as ``block_mean``."""
+    lowest = highest = labels
+    for axis in sorted(range(3), key=lambda item: -abs(labels.strides[item])):
+        factor, length = factors[axis], labels.shape[axis] // factors[axis] * factors[axis]
+        starts = [_at(axis, slice(start, length, factor)) for start in range(factor)]
+        low, high = lowest[starts[0]], highest[starts[0]]
+        for start in starts[1:]:
+            low, high = np.minimum(low, lowest[start]), np.maximum(high, highest[start])
+        lowest, highest = low, high
+    return np.where(lowest == highest, lowest, np.uint8(0))
 
 
 def _at(axis: int, where: slice) -> tuple[slice, ...]:

@@ -49,7 +49,10 @@ def split_sides(lung: BoolArray, middle_i: float) -> NDArray[np.uint8]:
     crossing = MAX_CROSSING_SHARE * lung.shape[0]
     seeds[(seeds == LEFT) & (i > middle_i + crossing)] = 0  # a bridge in front of the heart; grown again below
     seeds[(seeds == RIGHT) & (i < middle_i - crossing)] = 0
-    return _grow(seeds, lung, middle_i)
+    box = ndimage.find_objects(lung.astype(np.uint8))[0]
+    sides = np.zeros(lung.shape, dtype=np.uint8)
+    sides[box] = _grow(seeds[box], lung[box], middle_i - box[0].start)
+    return sides
 
 
 def _two_seeds(lung: BoolArray) -> NDArray[np.uint8] | None:
@@ -81,12 +84,12 @@ def _grow(seeds: NDArray[np.uint8], lung: BoolArray, middle_i: float) -> NDArray
     everywhere = {RIGHT: np.True_, LEFT: np.True_}
     for allowed in (halves, everywhere):
         for _ in range(2 * MAX_EROSIONS):
-            free = lung & (sides == 0)
-            if not free.any():
-                return sides
+            before = np.count_nonzero(sides)
             for side in (RIGHT, LEFT):
-                reached = ndimage.binary_dilation(sides == side, structure=FACES) & free & (sides == 0) & allowed[side]
+                reached = ndimage.binary_dilation(sides == side, structure=FACES) & lung & (sides == 0) & allowed[side]
                 sides[reached] = side
+            if np.count_nonzero(sides) == before:
+                break
     rest = lung & (sides == 0)
     sides[rest] = _by_position(rest, middle_i)[rest]
     return sides

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.lungs.coarse_grid import BoolArray, FloatVolume, Spacing, block_mean
-from data_pipeline.lungs.sides import LEFT, RIGHT
+from data_pipeline.lungs.coarse_grid import BoolArray, FloatVolume, Spacing, block_label, block_mean
 
 BIN_MM = (
     1.5  # tissue classes are read at this size; a secondary lobule is 10-25 mm, noise falls with the root of voxels
 )
-FULL_SHARE = 0.999  # a block counts only when all of it is lung: mixed blocks at the pleura look like ground glass
 
 Box = tuple[slice, slice, slice]
 
@@ -24,7 +22,8 @@ class Bins:
 
     Attributes:
         hu: Mean HU. Shape (I', J', K'), float32.
-        sides: Block label where every voxel of the block is lung of one side: 1 right, 2 left; else 0. uint8.
+        sides: 1 right, 2 left where every voxel of the block is that lung, else 0: mixed blocks at the pleura would
+            look like ground glass. uint8.
         spacing_mm: Spacing of the blocks, mm.
         factors: Native voxels per block along i, j, k; even in the plane wherever that is more than one.
     """
@@ -65,9 +64,7 @@ def bin_lungs(voxels: NDArray[np.int16], labels: NDArray[np.uint8], spacing_mm: 
     """
     fi, fj = (_in_plane_factor(spacing_mm[axis], voxels.shape[axis]) for axis in (0, 1))
     fk = min(max(1, round(BIN_MM / spacing_mm[2])), max(1, voxels.shape[2]))
-    right = block_mean((labels == RIGHT).astype(np.int16), (fi, fj, fk)) > FULL_SHARE
-    left = block_mean((labels == LEFT).astype(np.int16), (fi, fj, fk)) > FULL_SHARE
-    sides = right * np.uint8(RIGHT) + left * np.uint8(LEFT)
+    sides = block_label(labels, (fi, fj, fk))
     spacing = (spacing_mm[0] * fi, spacing_mm[1] * fj, spacing_mm[2] * fk)
     return Bins(block_mean(voxels, (fi, fj, fk)), sides, spacing, (fi, fj, fk))
 

@@ -15,6 +15,8 @@ PERIPHERAL_MM = 20.0  # outer shell of the lung
 SUBPLEURAL_MM = 5.0  # immediate subpleural lung, spared in NSIP
 BEYOND_SUBPLEURAL_MM = 15.0  # lung just beneath it, for comparison
 
+DEPTH_STEP_MM = 2.0  # depth is computed on every second bin where bins are finer than this
+
 LEVELS = ("lower", "middle", "upper")
 
 
@@ -23,7 +25,8 @@ class Zones:
     """Place of every bin.
 
     Attributes:
-        level: 0 lower, 1 middle, 2 upper third of each lung's height. Shape (I', J', K'), int8.
+        level: 0 lower, 1 middle, 2 upper third of each lung, by volume, cut in axial slices: without preference a
+            finding has a third of itself in each. Shape (I', J', K'), int8.
         depth_mm: Distance to the chest wall, mm; not to mediastinum, fissure or diaphragm. float32.
     """
 
@@ -36,12 +39,10 @@ def find_zones(bins: Bins) -> Zones:
     level = np.zeros(bins.sides.shape, dtype=np.int8)
     for side in (1, 2):
         lung = bins.sides == side
-        filled = np.nonzero(lung.any(axis=(0, 1)))[0]
-        if not filled.size:
+        volume = np.cumsum(lung.sum(axis=(0, 1)), dtype=np.float64)
+        if not volume.size or volume[-1] == 0:
             continue
-        k = np.arange(lung.shape[2])
-        height = (k - filled[0]) / max(1, filled[-1] - filled[0] + 1)
-        thirds = np.clip((height * 3).astype(np.int8), 0, 2)
+        thirds = np.clip(np.ceil(3 * volume / volume[-1]) - 1, 0, 2).astype(np.int8)
         level = np.where(lung, thirds, level)
     return Zones(level, wall_distance_mm(bins))
 
@@ -54,9 +55,16 @@ def wall_distance_mm(bins: Bins) -> FloatVolume:
     """
     lungs = bins.inside
     outline = _between(lungs, 0) | _between(lungs, 1)
-    padded = np.pad(outline, 1)
-    distance = ndimage.distance_transform_edt(padded, sampling=bins.spacing_mm)[1:-1, 1:-1, 1:-1]
-    return np.asarray(distance, dtype=np.float32)
+    thin = [
+        2 if spacing < DEPTH_STEP_MM and size > 1 else 1
+        for spacing, size in zip(bins.spacing_mm, outline.shape, strict=True)
+    ]
+    padded = np.pad(outline, 2)[:: thin[0], :: thin[1], :: thin[2]]
+    step_mm = [spacing * factor for spacing, factor in zip(bins.spacing_mm, thin, strict=True)]
+    distance: FloatVolume = np.asarray(ndimage.distance_transform_edt(padded, sampling=step_mm), dtype=np.float32)
+    for axis, size in enumerate(outline.shape):  # every second bin was left out: its neighbour stands for it
+        distance = np.take(distance, (np.arange(size) + 2) // thin[axis], axis=axis)
+    return distance
 
 
 def _between(mask: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
