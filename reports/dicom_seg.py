@@ -84,6 +84,7 @@ def write(lung_mask: NDArray[np.uint8], affine: Affine, sources: Sequence[Path],
         omit_empty_frames=True,
     )
     settle_times(segmentation, first)
+    _settle_dimension_uid(segmentation, stable_uid("dimensions", str(first.SeriesInstanceUID)))
     stream = BytesIO()
     segmentation.save_as(stream, enforce_file_format=True)
     write_whole(path, stream.getvalue())
@@ -103,3 +104,9 @@ def slice_index(header: Dataset, affine: Affine, shape: tuple[int, ...]) -> int:
     if np.abs(index - [0, 0, nearest]).max() > INDEX_TOLERANCE or not 0 <= nearest < shape[2]:
         raise InputError("a source slice does not lie on the grid of the mask")
     return nearest
+
+
+def _settle_dimension_uid(segmentation: Dataset, uid: str) -> None:
+    """One UID for the dimensions, from the source instead of from chance."""
+    for item in (*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence):
+        item.DimensionOrganizationUID = uid
