@@ -62,8 +62,8 @@ class Anatomy:
 
 
 def _stable(values: Field) -> Field:
-    """Round a small table of transcendental values: equal bits on every processor."""
-    return np.round(values.astype(np.float64), STABLE_DECIMALS).astype(np.float32)
+    """Root of a small table of powers, rounded before: equal bits on every processor."""
+    return np.sqrt(np.maximum(np.round(values, STABLE_DECIMALS), 0.0)).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,10 +90,11 @@ def _frame(habitus: Habitus, grid: Grid) -> _Frame:
     z, y, x = grid.coordinates()
     height = z / np.float32(habitus.lung_height)
     above = np.clip((height - 0.36) / 0.67, 0, 1)
-    taper = _stable(np.sqrt(np.maximum(1 - above**2.6, 0.0)))
+    taper = _stable(1 - above.astype(np.float64) ** 2.6)
     below = np.clip((0.25 - height) / 0.5, 0, 1)
     half_width = np.float32(habitus.chest_half_width) * np.maximum(taper, 0.05) * (1 - 0.05 * below)
-    depth_taper = _stable(np.sqrt(np.maximum(1 - np.clip((height - 0.25) / 0.80, 0, 1) ** 2.2, 0.0)))
+    receding = np.clip((height - 0.25) / 0.80, 0, 1)
+    depth_taper = _stable(1 - receding.astype(np.float64) ** 2.2)
     half_depth = np.float32(habitus.chest_half_depth) * np.maximum(depth_taper, 0.08)
     bow = (height - 0.5) ** 2 * np.float32(4)
     centre_y = (

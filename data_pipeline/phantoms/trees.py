@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.phantoms.grid import Field, Grid
+from data_pipeline.phantoms.randomness import STABLE_DECIMALS
 
 Points = NDArray[np.float64]
 
@@ -67,7 +68,7 @@ def grow_tree(root: Points, tips: Points, root_radius_mm: float, rng: np.random.
     leaves = np.ones(count + 1)
     for number in range(count, 0, -1):
         leaves[parent[number]] += leaves[number]
-    radius = root_radius_mm * (leaves / leaves[0]) ** (1 / MURRAY_EXPONENT)
+    radius = np.round(root_radius_mm * (leaves / leaves[0]) ** (1 / MURRAY_EXPONENT), STABLE_DECIMALS)
     start, end, thick = nodes[parent[1:]], nodes[1:], radius[1:]
     length = np.sqrt(((end - start) ** 2).sum(axis=1))
     middle = (start + end) / 2 + rng.standard_normal((count, 3)) * (0.09 * length)[:, None]

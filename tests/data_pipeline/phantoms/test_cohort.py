@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -39,6 +42,20 @@ def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(cohort: P
     options = {"num_readers": 3, "follow_up_share": 1.0, "workers": 2}
     again = generate_cohort(tmp_path / "again", num_patients=NUM_PATIENTS, seed=21, **options)
     assert digests(again) == digests(cohort)
+
+
+def test_the_bytes_do_not_depend_on_the_vector_units_of_the_processor(tmp_path: Path) -> None:
+    program = (
+        "import sys; from data_pipeline.phantoms import generate_cohort; "
+        "generate_cohort(sys.argv[1], num_patients=2, seed=6, workers=1)"
+    )
+    contents = []
+    for name, switched_off in (("all", ""), ("few", "X86_V3 X86_V4 AVX512_ICL AVX512_SPR")):
+        environment = os.environ | {"NPY_DISABLE_CPU_FEATURES": switched_off}
+        command = [sys.executable, "-W", "ignore", "-c", program, str(tmp_path / name)]
+        subprocess.run(command, env=environment, check=True)
+        contents.append(digests(tmp_path / name))
+    assert contents[0] == contents[1]
 
 
 def test_another_seed_gives_other_patients(cohort: Path) -> None:
