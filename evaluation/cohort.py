@@ -156,13 +156,14 @@ def outcomes(cases: Sequence[Case], endpoint: Endpoint) -> tuple[FloatArray, Int
     cause = np.full(len(cases), UNKNOWN_CAUSE, dtype=np.int64)
     unknown: set[str] = set()
     for row, case in enumerate(cases):
-        if case.outcome is None:
+        outcome = case.outcome_in(endpoint.event_column)
+        if outcome is None:
             continue
-        index = endpoint.cause_index(case.outcome.event)
+        index = endpoint.cause_index(outcome.event)
         if index is None:
-            unknown.add(case.outcome.event)
+            unknown.add(outcome.event)
             continue
-        time_days[row], cause[row] = case.outcome.time_days, index
+        time_days[row], cause[row] = outcome.time_days, index
         if endpoint.window_days is not None and time_days[row] > endpoint.window_days:
             time_days[row], cause[row] = endpoint.window_days, 0
     if unknown:

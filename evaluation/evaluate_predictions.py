@@ -163,7 +163,7 @@ def _training_cohort(
     given = context.training_cases
     if given is None:
         given = tuple(case for case in cases if case.case_id not in evaluated)
-    separate = [case for case in given if case.patient_id not in patients and case.outcome is not None]
+    separate = [case for case in given if case.patient_id not in patients and case.outcome_in(endpoint.event_column)]
     if not separate:
         return None
     table = context.training_predictions

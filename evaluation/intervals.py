@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 MAX_CELLS = 30_000_000  # counts matrix of at most 240 MB; very large cohorts get fewer resamples
-MAX_PAIRS = 5_000_000_000  # pairs of cases over all resamples: seconds per concordance on one core
+MAX_PAIRS = 1_000_000_000  # pairs of cases over all resamples: about a second per concordance on one core
 MIN_RESAMPLES = 50
 MIN_VALID_SHARE = 0.8  # an interval needs this share of resamples in which the metric exists
 

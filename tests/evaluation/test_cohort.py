@@ -93,3 +93,15 @@ def test_taking_rows_takes_every_field(tables: Callable[..., Any], course: Endpo
     assert part.patients == ("p0005", "p0002")
     assert part.incidence["death"].tolist() == cohort.incidence["death"][[5, 2]].tolist()
     assert part.labels.tolist() == cohort.labels[[5, 2]].tolist()
+
+
+def test_an_endpoint_reads_its_own_event_column(tables: Callable[..., Any], course: Endpoint) -> None:
+    predictions, cases = tables(2)
+    cases = tuple(
+        replace(case, further_outcomes={"relapse": Outcome(7.0 + i, "death")}) for i, case in enumerate(cases)
+    )
+    own = course.model_copy(update={"event_column": "relapse"})
+    assert build_cohort(predictions, cases, own, VOCABULARY).time_days.tolist() == [7.0, 8.0]
+    assert np.isnan(
+        build_cohort(predictions, cases, course.model_copy(update={"event_column": "none"}), VOCABULARY).time_days
+    ).all()
