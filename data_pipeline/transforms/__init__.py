@@ -3,6 +3,7 @@
 from data_pipeline.transforms.axial_slices import AxialSlices
 from data_pipeline.transforms.crop_to_lungs import CropToLungs
 from data_pipeline.transforms.fit_shape import FitShape
+from data_pipeline.transforms.hide_outside import HideOutside
 from data_pipeline.transforms.lung_mask import FindLungs
 from data_pipeline.transforms.orient_ras import OrientRas
 from data_pipeline.transforms.quantify import Quantify
@@ -16,6 +17,7 @@ __all__ = [
     "CropToLungs",
     "FindLungs",
     "FitShape",
+    "HideOutside",
     "OrientRas",
     "Quantify",
     "Resample",

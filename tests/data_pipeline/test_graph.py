@@ -104,3 +104,15 @@ def test_quantitative_ct_needs_no_network() -> None:
     data = quantify_volume(chest())
     assert keys.IMAGE not in data
     assert 3000 < data[keys.QUANTITATIVE_TABLE]["lung_volume_ml"] < 5000
+
+
+@pytest.mark.parametrize("name", FOR_NETWORKS)
+def test_the_network_sees_nothing_far_from_the_lungs(name: str) -> None:
+    volume = chest()
+    other = chest()
+    far = np.ones(volume.voxels.shape, dtype=bool)
+    far[12:84, 10:62, 4:68] = False  # the lungs with a generous rim
+    other.voxels[far & (volume.voxels > -500) & (volume.voxels < 300)] = 90  # another wall, the same lungs
+    first, second = (run_graph(build_preprocess(shipped(name)), item)[keys.IMAGE] for item in (volume, other))
+    assert torch.equal(first, second)
+    assert (first[0] > 0.5).any(), "the rim of the lungs stays visible"
