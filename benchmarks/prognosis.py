@@ -68,7 +68,7 @@ class Job:
 
 def quick(**changes: object) -> PrognosisSettings:
     """Default settings without the bootstrap."""
-    return PrognosisSettings.model_validate({"num_bootstrap": 0} | changes, strict=False)
+    return PrognosisSettings.model_validate({"num_bootstrap": 0, "num_embedding_components": 4} | changes, strict=False)
 
 
 def repeat(measure: Callable[[Job], Sequence[float]], jobs: Sequence[Job]) -> FloatArray:
@@ -222,7 +222,7 @@ def measure_coverage(job: Job) -> list[float]:
 
 def coverage(scale: float) -> list[Line]:
     lines, widths = [], []
-    settings = PrognosisSettings(num_bootstrap=200)
+    settings = quick(num_bootstrap=200)
     for num_patients, sets in ((100, 12), (300, 10), (1000, 8)):
         jobs = [Job(Variant(), num_patients, s, settings) for s in range(max(2, round(sets * scale)))]
         covered, width = repeat(measure_coverage, jobs).mean(axis=0)
@@ -322,7 +322,7 @@ def run_time(scale: float) -> list[Line]:
         seconds = []
         for _ in range(repeats):
             started = time.perf_counter()
-            PrognosticModel.fit(cohort.data, PrognosisSettings(), endpoint_of(variant))
+            PrognosticModel.fit(cohort.data, quick(num_bootstrap=200), endpoint_of(variant))
             seconds.append(time.perf_counter() - started)
         middle = float(np.median(seconds))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2

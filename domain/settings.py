@@ -64,6 +64,8 @@ class PrognosisSettings(Settings):
     """Fit of the prognostic head. Penalties are precisions of Gaussian priors on log-hazard coefficients.
 
     Attributes:
+        num_embedding_components: Principal components of the embedding. 0 unless all embeddings come from one space:
+            networks trained on different folds have different axes, so their components are not one variable.
         main_penalty: Ridge on standardised clinical and image columns, times the factor that wins in CV.
         gate_penalties: Strengths of the antibody x image/biomarker gates tried in CV, beside none at all.
         deviation_penalty: Ridge on single antibodies around their group's effect.
@@ -80,7 +82,7 @@ class PrognosisSettings(Settings):
         max_rows_for_search: Penalties are chosen on at most this many patients.
     """
 
-    num_embedding_components: int = Field(default=4, ge=0)
+    num_embedding_components: int = Field(default=0, ge=0)
     main_penalty: float = Field(default=1.0, gt=0)
     main_penalty_factors: tuple[float, ...] = Field(default=(1.0, 5.0, 20.0, 60.0), min_length=1)
     gate_penalties: tuple[float, ...] = (40.0, 10.0, 3.0)

@@ -48,7 +48,7 @@ def without_inputs() -> tuple[PrognosticData, PrognosticModel]:
     variant = Variant(competing=True)
     data = draw(1500, 8, variant).data
     bare = PrognosticData(case_ids=data.case_ids, time_days=data.time_days, cause=data.cause)
-    quiet = PrognosisSettings(num_bootstrap=0, baseline_smoothness=0.01)
+    quiet = PrognosisSettings(num_embedding_components=4, num_bootstrap=0, baseline_smoothness=0.01)
     return bare, PrognosticModel.fit(bare, quiet, endpoint_of(variant))
 
 

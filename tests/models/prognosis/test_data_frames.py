@@ -127,7 +127,7 @@ def test_a_cohort_of_another_disease_needs_only_yaml(tmp_path: Path) -> None:
     endpoint = load_endpoint(str(tmp_path / "endpoint.yaml"))
     data = data_from_frame(table, endpoint, covariates=load_covariate_vocabulary(str(tmp_path / "covariates.yaml")))
     train, test = data.take(np.arange(0, 500, 2)), data.take(np.arange(1, 500, 2))
-    model = PrognosticModel.fit(train, PrognosisSettings(num_bootstrap=10), endpoint)
+    model = PrognosticModel.fit(train, PrognosisSettings(num_embedding_components=4, num_bootstrap=10), endpoint)
     from lifelines.utils import concordance_index
 
     assert concordance_index(test.time_days, model.survival(test, [365.0])[:, 0], test.cause) > 0.72

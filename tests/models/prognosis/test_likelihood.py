@@ -15,7 +15,7 @@ from models.prognosis.masked_copies import training_rows
 from models.prognosis.penalties import Strengths, build_penalty, start_values
 from models.prognosis.time_grid import TimeGrid, clean_outcomes, fit_grid
 
-SETTINGS = PrognosisSettings()
+SETTINGS = PrognosisSettings(num_embedding_components=4)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from domain.settings import PrognosisSettings
 from models.prognosis import PrognosticModel
 
 DAYS = np.array([0.0, 1.0, 30.0, 90.0, 180.0, 365.0, 700.0, 1096.0])
-QUICK = PrognosisSettings(num_bootstrap=20)
+QUICK = PrognosisSettings(num_embedding_components=4, num_bootstrap=20)
 COMPETING = Variant(competing=True, untested=0.3)
 
 
@@ -197,7 +197,9 @@ def test_events_on_the_day_of_the_ct_are_events(cohort: PrognosticData) -> None:
     early = np.where(np.arange(len(cohort)) < 20, 0.0, cohort.time_days)
     cause = np.where(np.arange(len(cohort)) < 20, 2, cohort.cause)
     model = PrognosticModel.fit(
-        cohort.replaced(time_days=early, cause=cause), PrognosisSettings(num_bootstrap=0), endpoint_of(COMPETING)
+        cohort.replaced(time_days=early, cause=cause),
+        PrognosisSettings(num_embedding_components=4, num_bootstrap=0),
+        endpoint_of(COMPETING),
     )
     first_days = model.cumulative_incidence(cohort, [3.0])["death"].mean()
     assert first_days == pytest.approx(20 / len(cohort), abs=0.03)
@@ -210,13 +212,15 @@ def test_scaling_a_covariate_changes_nothing(
     assert patients.covariates is not None
     factor, shift = np.array([365.25, 0.01, 7.0]), np.array([0.0, 5.0, -3.0])
     other_unit = cohort.replaced(covariates=cohort.covariates * factor + shift)
-    refitted = PrognosticModel.fit(other_unit, PrognosisSettings(num_bootstrap=0), endpoint_of(COMPETING))
+    refitted = PrognosticModel.fit(
+        other_unit, PrognosisSettings(num_embedding_components=4, num_bootstrap=0), endpoint_of(COMPETING)
+    )
     changed = patients.replaced(covariates=patients.covariates * factor + shift)
     np.testing.assert_allclose(refitted.survival(changed, DAYS), model.survival(patients, DAYS), atol=1e-8)
 
 
 def test_marginal_mode_averages_over_the_antibody_classes(cohort: PrognosticData, patients: PrognosticData) -> None:
-    settings = PrognosisSettings(num_bootstrap=10, untested_mode="marginal")
+    settings = PrognosisSettings(num_embedding_components=4, num_bootstrap=10, untested_mode="marginal")
     model = PrognosticModel.fit(cohort, settings, endpoint_of(COMPETING))
     assert patients.antibodies is not None
     one = patients.take([2]).replaced(antibodies=np.full_like(patients.antibodies[:1], -1))
@@ -249,7 +253,7 @@ def test_two_specific_antibodies_raise_a_note(model: PrognosticModel, patients: 
 
 def test_a_large_cohort_uses_one_step_replicates_close_to_refits(monkeypatch: pytest.MonkeyPatch) -> None:
     cohort, patients = draw(600, 31).data, draw(40, 32).data
-    settings = PrognosisSettings(num_bootstrap=60)
+    settings = PrognosisSettings(num_embedding_components=4, num_bootstrap=60)
     refits = PrognosticModel.fit(cohort, settings, endpoint_of(Variant())).interval(patients, [365.0])
     monkeypatch.setattr("models.prognosis.fitting.ONE_STEP_SIZE", 0)
     one_step = PrognosticModel.fit(cohort, settings, endpoint_of(Variant())).interval(patients, [365.0])

@@ -18,7 +18,9 @@ SHIFTED = Variant(centre_shift=0.9)
 
 @pytest.fixture(scope="module")
 def model() -> PrognosticModel:
-    return PrognosticModel.fit(draw(400, 21).data, PrognosisSettings(num_bootstrap=5), endpoint_of(Variant()))
+    return PrognosticModel.fit(
+        draw(400, 21).data, PrognosisSettings(num_embedding_components=4, num_bootstrap=5), endpoint_of(Variant())
+    )
 
 
 def bias(model: PrognosticModel) -> float:
