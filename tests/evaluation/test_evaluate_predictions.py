@@ -13,14 +13,17 @@ from domain.patterns import Pattern
 from domain.records import Outcome
 from domain.settings import EvaluateSettings
 from evaluation import default_context, evaluate
+from evaluation.baselines import BASELINES
 
-FEW = EvaluateSettings(num_bootstrap=60, skip_comparators=("forest", "boosting"))  # the slow ones have their own test
+FITTED = {"antibody_class", "clinical", "ggo_extent"}  # the full set is fitted once, in the shared result
+FEW = EvaluateSettings(num_bootstrap=40, skip_comparators=tuple(one.key for one in BASELINES if one.key not in FITTED))
+NONE = EvaluateSettings(num_bootstrap=40, skip_comparators=tuple(one.key for one in BASELINES))
 
 
 @pytest.fixture(scope="module")
 def result(tables: Callable[..., Any], course: Endpoint) -> EvaluationResult:
-    predictions, cases = tables(240)
-    return evaluate(predictions, cases, course, EvaluateSettings(num_bootstrap=100))
+    predictions, cases = tables(200)
+    return evaluate(predictions, cases, course, EvaluateSettings(num_bootstrap=60))
 
 
 def test_the_head_ranks_better_than_antibody_class_alone_where_the_image_matters(result: EvaluationResult) -> None:
@@ -63,7 +66,7 @@ def test_the_record_survives_json(result: EvaluationResult) -> None:
 def test_small_subgroups_are_suppressed_and_say_so(tables: Callable[..., Any], course: Endpoint) -> None:
     predictions, cases = tables(120)
     cases = tuple(replace(case, site="tiny" if i < 8 else "big") for i, case in enumerate(cases))
-    found = evaluate(predictions, cases, course, FEW).find("uno_c", subgroup="site=tiny")
+    found = evaluate(predictions, cases, course, NONE).find("uno_c", subgroup="site=tiny")
     assert found is not None
     assert found.value is None
     assert found.note.startswith("n/a (")
@@ -77,8 +80,8 @@ def test_the_same_seed_gives_the_same_result(tables: Callable[..., Any], course:
 
 def test_the_order_of_rows_changes_no_value(tables: Callable[..., Any], course: Endpoint) -> None:
     predictions, cases = tables(60)
-    first = evaluate(predictions, cases, course, FEW)
-    again = evaluate(predictions.sample(frac=1, random_state=0), cases[::-1], course, FEW)
+    first = evaluate(predictions, cases, course, NONE)
+    again = evaluate(predictions.sample(frac=1, random_state=0), cases[::-1], course, NONE)
     for name in ("uno_c", "ibs", "accuracy", "auc_macro", "brier"):
         one, other = first.find(name), again.find(name)
         assert one is not None
@@ -109,12 +112,12 @@ def test_out_of_fold_predictions_are_compared_within_folds(tables: Callable[...,
     shifted = predictions.copy()
     shifted["fold"] = np.arange(150) % 3
     columns = [column for column in shifted if column.startswith("survival_")]
-    plain = evaluate(shifted, cases, course, FEW).find("uno_c")
+    plain = evaluate(shifted, cases, course, NONE).find("uno_c")
     for fold, power in ((1, 0.2), (2, 6.0)):  # each fold's model is on its own scale; ranks within stay
         rows = shifted["fold"] == fold
         shifted.loc[rows, columns] = shifted.loc[rows, columns] ** power
-    within = evaluate(shifted, cases, course, FEW).find("uno_c")
-    pooled = evaluate(shifted.drop(columns="fold"), cases, course, FEW).find("uno_c")
+    within = evaluate(shifted, cases, course, NONE).find("uno_c")
+    pooled = evaluate(shifted.drop(columns="fold"), cases, course, NONE).find("uno_c")
     assert plain is not None
     assert within is not None
     assert pooled is not None
@@ -199,21 +202,21 @@ def test_hard_cohorts_give_notes_instead_of_errors(
 
 
 def test_no_events_says_how_many(tables: Callable[..., Any], course: Endpoint) -> None:
-    found = evaluate(*without_events(*tables(40)), course, FEW).find("uno_c")
+    found = evaluate(*without_events(*tables(40)), course, NONE).find("uno_c")
     assert found is not None
     assert found.note == "n/a (0 events)"
 
 
 def test_an_endpoint_with_one_cause_needs_no_incidence(tables: Callable[..., Any]) -> None:
     predictions, cases = tables(120)
-    found = evaluate(predictions, cases, load_endpoint("death"), FEW)
+    found = evaluate(predictions, cases, load_endpoint("death"), NONE)
     assert found.find("uno_c") is not None
     assert {row.target for row in found.metrics} == {"pattern", "event_free"}
 
 
 def test_several_readers_give_a_ceiling(tables: Callable[..., Any], course: Endpoint) -> None:
     predictions, cases = tables(100, num_readers=3)
-    found = evaluate(predictions, cases, course, FEW)
+    found = evaluate(predictions, cases, course, NONE)
     kappa = found.find("reader_kappa", model="readers")
     assert kappa is not None
     assert kappa.value is not None

@@ -23,6 +23,7 @@ from domain.evaluation_result import (
     ReliabilityBin,
 )
 from reports import evaluation_page
+from reports.evaluation_words import headline
 
 
 def small_result(**changes: object) -> EvaluationResult:
@@ -118,17 +119,22 @@ class Outline(HTMLParser):
         assert self.open_tags.pop() == tag
 
 
-def test_the_page_stands_alone_and_its_tags_close() -> None:
+@pytest.fixture(scope="module")
+def page() -> str:
+    return evaluation_page.render(small_result())
+
+
+def test_the_page_stands_alone_and_its_tags_close(page: str) -> None:
     outline = Outline()
-    outline.feed(evaluation_page.render(small_result()))
+    outline.feed(page)
     assert outline.open_tags == []
     assert outline.addresses
     assert all(address.startswith("data:image/svg+xml;base64,") for address in outline.addresses)
 
 
-def test_synthetic_patients_are_labelled_on_page_and_in_every_row_and_others_are_not() -> None:
+def test_synthetic_patients_are_labelled_on_page_and_in_every_row_and_others_are_not(page: str) -> None:
     synthetic, real = small_result(), small_result(is_synthetic=False, trained_on="cohort A")
-    assert "Synthetic patients" in evaluation_page.render(synthetic)
+    assert "Synthetic patients" in page
     assert "Synthetic patients" not in evaluation_page.render(real)
     for result, label in ((synthetic, "synthetic patients"), (real, "")):
         rows = list(csv.DictReader(io.StringIO(evaluation_page.metrics_csv(result))))
@@ -150,14 +156,13 @@ def test_the_three_files_are_written_whole_and_agree(tmp_path: Path) -> None:
     assert (found["model"], float(found["value"])) == ("model - antibody_class", 0.13)
 
 
-def test_words_from_tables_are_escaped() -> None:
-    page = evaluation_page.render(small_result())
+def test_words_from_tables_are_escaped(page: str) -> None:
     assert "<b>x</b>" not in page
     assert "&lt;b&gt;x&lt;/b&gt;" in page
 
 
-def test_a_missing_figure_shows_its_reason() -> None:
-    assert "n/a (1 events)" in evaluation_page.render(small_result())
+def test_a_missing_figure_shows_its_reason(page: str) -> None:
+    assert "n/a (1 events)" in page
 
 
 def test_the_verdict_on_antibody_class_follows_the_interval() -> None:
@@ -167,8 +172,9 @@ def test_the_verdict_on_antibody_class_follows_the_interval() -> None:
         ({"lo": -0.02, "hi": 0.2}, "not distinguishable from"),
         ({"lo": -0.2, "hi": -0.1}, "ranks worse than"),
     ):
-        page = evaluation_page.render(small_result(differences=(difference.model_copy(update=limits),)))
-        assert f"{words} antibody class alone" in page
+        found = headline(small_result(differences=(difference.model_copy(update=limits),)))
+        sentence = next(sentence for title, _, sentence in found if title == "Gain over antibody class")
+        assert f"{words} antibody class alone" in sentence
 
 
 @pytest.mark.parametrize(
