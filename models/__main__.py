@@ -1,4 +1,4 @@
-"""`python -m models verify|card MODEL.hrct`: check a model folder, print its card."""
+"""`python -m models verify|card|export MODEL.hrct`: check a model folder, print its card, write it for others."""
 
 from __future__ import annotations
 
@@ -37,6 +37,24 @@ def card(arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.OK
 
 
+def export(arguments: argparse.Namespace) -> ExitCode:
+    """Write a MONAI bundle or ONNX."""
+    from models.artefact import load_artefact
+    from models.export import ONNX_NAME, export_bundle, export_onnx
+
+    artefact = load_artefact(arguments.model, device="cpu")
+    out = Path(arguments.out)
+    if "bundle" in arguments.formats:
+        worst = export_bundle(artefact, out / "bundle")
+        print(f"{out / 'bundle'}: MONAI bundle, probabilities within {worst:.1g} of the model")
+        print(f"  python -m monai.bundle run --config_file {out}/bundle/configs/inference.json \\")
+        print(f"      --bundle_root {out}/bundle --scan SCAN")
+    if "onnx" in arguments.formats:
+        worst = export_onnx(artefact, out / ONNX_NAME)
+        print(f"{out / ONNX_NAME}: ONNX, probabilities within {worst:.1g} of the model (onnxruntime)")
+    return ExitCode.OK
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -52,6 +70,13 @@ def make_parser() -> argparse.ArgumentParser:
     card_parser = commands.add_parser("card", help="print the model card")
     card_parser.add_argument("model", metavar="MODEL.hrct")
     card_parser.set_defaults(run=card)
+    export_parser = commands.add_parser("export", help="write a MONAI bundle and ONNX")
+    export_parser.add_argument("model", metavar="MODEL.hrct")
+    export_parser.add_argument(
+        "--out", required=True, metavar="DIR", help="folder that receives bundle/ and model.onnx"
+    )
+    export_parser.add_argument("--formats", nargs="+", choices=("bundle", "onnx"), default=["bundle", "onnx"])
+    export_parser.set_defaults(run=export)
     return parser
 
 

@@ -32,6 +32,7 @@ def worst_difference(first: Path, second: Path) -> float:
     return max(float((left[name] - right[name]).abs().max()) for name in left)
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_the_middle_of_an_epoch_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
     options = ("max_epochs=5", "ema_decay=0.9")
     assert work(tmp_path / "whole.safetensors", f"run_dir={tmp_path / 'whole'}", *options).returncode == 0

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from domain import batch_keys
+from models.evidence import gradient_evidence
+from models.evidence_checks import agreement_with_random_weights, faithfulness, occlusion_evidence
+from models.fitting import CrossFit
+
+Items = list[dict[str, Any]]
+OP = 1
+
+
+def op_scans(items: Items) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return [(item[batch_keys.IMAGE][None], item[batch_keys.QUANTITATIVE][None]) for item in items[1:33:4]]
+
+
+def test_taking_the_evidence_away_first_costs_more_than_taking_it_in_any_order(fitted: CrossFit, items: Items) -> None:
+    network = fitted.members[0].network
+    better = []
+    for image, quantitative in op_scans(items):
+        evidence = gradient_evidence(network, image, quantitative, OP)
+        assert evidence is not None
+        blank = torch.full_like(image, 0.2)
+        by_evidence = faithfulness(network, image, quantitative, OP, evidence, blank)
+        anyhow = torch.rand(evidence.shape, generator=torch.Generator().manual_seed(0))
+        by_chance = faithfulness(network, image, quantitative, OP, anyhow, blank)
+        assert by_evidence.deletion[0] == by_evidence.insertion[-1]
+        better.append(by_evidence.insertion_area - by_chance.insertion_area)
+        better.append(by_chance.deletion_area - by_evidence.deletion_area)
+    assert np.mean(better) > 0
+
+
+def test_a_map_of_randomised_weights_is_another_map(fitted: CrossFit, items: Items) -> None:
+    network = fitted.members[0].network
+    agreements = [
+        agreement_with_random_weights(network, image, quantitative, OP, seed=seed)
+        for seed, (image, quantitative) in enumerate(op_scans(items))
+    ]
+    assert np.mean(agreements) < 0.5
+
+
+def test_occlusion_finds_the_block_that_makes_it_op(fitted: CrossFit, items: Items) -> None:
+    hits = []
+    for image, quantitative in op_scans(items)[:4]:
+        evidence = occlusion_evidence(fitted.members[0].network, image, quantitative, OP)
+        block = image[0, 0] > 0.5
+        hits.append(float(evidence[block].mean() - evidence[~block].mean()))
+    assert np.mean(hits) > 0.1
