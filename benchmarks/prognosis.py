@@ -1,7 +1,7 @@
 """Every required line of the prognostic head on cohorts with a known truth: ``python benchmarks/prognosis.py``.
 
-Writes a table of measured beside required to docs/benchmarks/prognosis.md. Sections can be run alone:
-``python benchmarks/prognosis.py --sections coverage time --no-write``. Needs the extra ``eval`` (scikit-survival).
+Writes tables of measured beside required to docs/benchmarks/prognosis.md. Sections can be run alone:
+``python benchmarks/prognosis.py --sections coverage time``. Needs the extra ``eval`` (scikit-survival).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FloatArray = NDArray[np.float64]
 TEST_SIZE = 2000
 YEAR = np.array([365.25])
 PAGE = ROOT / "docs" / "benchmarks" / "prognosis.md"
-NUM_WORKERS = 1
+NUM_WORKERS = int(os.environ.get("BENCHMARK_WORKERS", "1"))
 
 
 class Line(NamedTuple):
@@ -73,6 +73,8 @@ def quick(**changes: object) -> PrognosisSettings:
 
 def repeat(measure: Callable[[Job], Sequence[float]], jobs: Sequence[Job]) -> FloatArray:
     """One row of numbers per job. Shape (jobs, numbers)."""
+    if NUM_WORKERS == 1:
+        return np.array([measure(job) for job in jobs])
     with ProcessPoolExecutor(NUM_WORKERS) as pool:
         return np.array(list(pool.map(measure, jobs)))
 
@@ -353,35 +355,44 @@ def table(lines: Sequence[Line]) -> str:
     return "\n".join(["| cohort | n | quantity | measured | required | |", "|---|---|---|---|---|---|", *rows])
 
 
-def page(lines: Sequence[Line], seconds: float) -> str:
-    """The documentation page."""
-    return f"""# Prognostic head: measured beside required
+HEAD = f"""# Prognostic head: measured beside required
 
-All cohorts but those of "public data" are **synthetic**: drawn from `benchmarks/prognosis_generator.py`, whose truth is
-known. Nothing here is a clinical result. Scores and comparators come from scikit-survival and lifelines.
-
-Made by `python benchmarks/prognosis.py` ({platform.system()}, {os.cpu_count()} cores, {seconds:.0f} s); test sets of
-{TEST_SIZE} patients; means over training sets with seeds 0, 1, 2, ...
-
-{table(lines)}
+All cohorts but those of "public data" are **synthetic**: drawn from `benchmarks/prognosis_generator.py` or from the
+phantom patients, whose truth is known. Nothing here is a clinical result. Scores and comparators come from
+scikit-survival and lifelines. Made by `python benchmarks/prognosis.py` (`--sections NAME` repeats one part); test sets of {TEST_SIZE}
+patients, means over training sets with seeds 0, 1, 2, ...; hospitals of the test sets are not those of training.
 """
 
 
+def written_sections() -> dict[str, str]:
+    """Sections of the page as it is, by name."""
+    text = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
+    parts = text.split("\n## ")[1:]
+    return {part.partition("\n")[0].strip(): part.partition("\n")[2].strip() for part in parts}
+
+
+def write_page(sections: dict[str, str]) -> None:
+    """The page with its sections in the order of ``SECTIONS``."""
+    body = "\n".join(f"\n## {name}\n\n{sections[name]}" for name in SECTIONS if name in sections)
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    PAGE.write_text(f"{HEAD}{body}\n", encoding="utf-8")
+
+
 def main() -> None:
-    """Run sections and write the page."""
+    """Run sections and write them into the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--scale", type=float, default=1.0, help="share of the repetitions, for a quick look")
     parser.add_argument("--no-write", action="store_true", help="print only")
     options = parser.parse_args()
-    started, lines = time.perf_counter(), []
     for name in options.sections:
-        part = SECTIONS[name](options.scale)
-        print(f"\n{name}\n{table(part)}", flush=True)
-        lines += part
-    if not options.no_write:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(page(lines, time.perf_counter() - started), encoding="utf-8")
+        started = time.perf_counter()
+        part = table(SECTIONS[name](options.scale))
+        took = f"{time.perf_counter() - started:.0f} s on {platform.machine()} with {os.cpu_count()} cores, shared"
+        share = "" if options.scale == 1 else f"; {options.scale:g} of the usual repetitions"
+        print(f"\n{name}\n{part}", flush=True)
+        if not options.no_write:
+            write_page(written_sections() | {name: f"{part}\n\nTook {took}{share}."})
 
 
 if __name__ == "__main__":
