@@ -14,7 +14,7 @@ from domain.quantities import TABLE_QUANTITIES
 from evaluation import calibration_error, discrimination
 from evaluation.baselines import NUM_FOLDS, patient_folds
 from evaluation.cohort import Cohort
-from evaluation.intervals import FloatArray
+from evaluation.intervals import FloatArray, mean_over_valid
 from evaluation.metric_rows import Place, difference_row, metric_row, not_available
 from evaluation.pattern_part import labelled_rows
 
@@ -53,8 +53,8 @@ def _extents(cohort: Cohort) -> FloatArray:
 def guess_from_extents(train: Cohort, test: Cohort) -> FloatArray:
     """Ridge multinomial regression on the extents; a case with split votes enters once per pattern, by weight."""
     columns = _extents(train)
-    means = np.nan_to_num(np.nanmean(columns, axis=0) if len(columns) else np.zeros(columns.shape[1]))
-    scale = np.maximum(np.nan_to_num(np.nanstd(columns, axis=0)), 1e-6)
+    means = np.nan_to_num(mean_over_valid(columns, axis=0))  # a column nobody has is 0 for everyone
+    scale = np.maximum(np.nan_to_num(np.sqrt(mean_over_valid((columns - means) ** 2, axis=0))), 1e-6)
     rows, patterns = np.nonzero(train.labels > 0)
     if len(set(patterns)) < 2:
         return np.tile(train.labels.mean(axis=0), (len(test), 1))

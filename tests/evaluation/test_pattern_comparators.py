@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from domain.antibodies import load_antibody_vocabulary
 from domain.endpoints import Endpoint
@@ -67,3 +68,14 @@ def test_difficulty_names_the_extent_that_tells_most(tables: Callable[..., Any],
     assert rows["auc_op"].value > 0.7
     assert rows["auc_op"].note == "consolidation_percent alone"
     assert rows["auc_nsip"].note == "consolidation_percent alone, lower is likelier"
+
+
+def test_an_extent_nobody_in_training_has_is_left_out(tables: Callable[..., Any], course: Endpoint) -> None:
+    cohort = measured(tables, course)
+    train, test = cohort.take(np.arange(120)), cohort.take(np.arange(120, 200))
+    whole = pattern_comparators.guess_from_extents(train, test)
+    train.quantities[:, 0] = np.nan
+    guessed = pattern_comparators.guess_from_extents(train, test)
+    assert np.isfinite(guessed).all()
+    assert guessed.sum(axis=1) == pytest.approx(np.ones(80))
+    assert np.abs(guessed - whole).max() < 0.3  # ground glass tells nothing here
