@@ -6,7 +6,9 @@ python benchmarks/ingestion.py --out docs/benchmarks/ingestion.md   (3 minutes; 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -14,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ from numpy.typing import NDArray
 from data_pipeline import read_volume
 from data_pipeline.discovery import survey
 from data_pipeline.phantoms.dicom_writer import SeriesGeometry, SeriesTags, write_series
+from data_pipeline.readers import decoder_process
 from domain.whole_files import write_whole
 
 NUM_SLICES, SIDE = 400, 512
@@ -106,62 +110,88 @@ def readers() -> dict[str, Callable[[Path], NDArray[np.int16]]]:
     return found
 
 
-def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    work()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+def cpu_seconds() -> float:
+    """Processor time of this process and of children that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def timed(read: Callable[[Path], NDArray[np.int16]], folder: Path) -> tuple[float, float]:
+    """Wall and processor seconds of one reading; decoder processes are ended so that their time counts."""
+    start, cpu = time.perf_counter(), cpu_seconds()
+    read(folder)
+    wall = time.perf_counter() - start
+    decoder_process._SHELF.close()
+    return wall, cpu_seconds() - cpu
 
 
 def reading_table(folder: Path, repeats: int) -> list[str]:
-    """One line per reader: seconds, times slower than ours, and whether its voxels equal ours."""
-    ours = with_ours(folder)
-    seconds: dict[str, float] = {}
-    equal: dict[str, str] = {}
+    """One line per reader. All readers take turns, so that load from outside meets them alike."""
+    expected = with_ours(folder)
+    notes: dict[str, str] = {}
+    times: dict[str, list[tuple[float, float]]] = {}
     for name, read in readers().items():
         try:
-            other = read(folder)
-            same = other.size == ours.size and np.array_equal(
-                np.sort(other.ravel()[::997]), np.sort(ours.ravel()[::997])
-            )
-            equal[name] = (
-                "same"
-                if other.shape == ours.shape and np.array_equal(other, ours)
-                else ("values same" if same else "other layout")
-            )
-            seconds[name] = median_seconds(lambda read=read: read(folder), repeats)
+            notes[name] = comparison(read(folder), expected)
+            times[name] = []
         except Exception as error:  # noqa: BLE001 - a peer that fails is a row of the table
-            equal[name] = f"fails: {type(error).__name__}"
-    base = seconds["this project"]
-    lines = ["| reader | seconds | against ours | voxels |", "|---|---|---|---|"]
-    for name, note in equal.items():
-        if name in seconds:
-            lines.append(f"| {name} | {seconds[name]:.3f} | {seconds[name] / base:.1f} x | {note} |")
-        else:
-            lines.append(f"| {name} | - | - | {note} |")
+            notes[name] = f"fails: {type(error).__name__}"
+    for _ in range(repeats):
+        for name in times:
+            times[name].append(timed(readers()[name], folder))
+    lines = ["| reader | wall s | against ours | processor s | against ours | voxels |", "|---|---|---|---|---|---|"]
+    for name, note in notes.items():
+        if name not in times:
+            lines.append(f"| {name} | - | - | - | - | {note} |")
+            continue
+        columns = []
+        for place in (0, 1):
+            ratios = [own[place] / ours[place] for own, ours in zip(times[name], times["this project"], strict=True)]
+            columns += [
+                f"{statistics.median(item[place] for item in times[name]):.2f}",
+                f"{statistics.median(ratios):.1f} x",
+            ]
+        lines.append(f"| {name} | {' | '.join(columns)} | {note} |")
     return lines
 
 
-def scan_line(folder: Path, repeats: int) -> str:
-    """Header scan of a tree of copies of the reference headers."""
-    tree = folder.parent / "tree"
-    sources = sorted(folder.iterdir())
+def comparison(other: NDArray[np.int16], expected: NDArray[np.int16]) -> str:
+    """Whether a peer's voxels are ours."""
+    if other.shape == expected.shape and np.array_equal(other, expected):
+        return "bit-equal"
+    same = other.size == expected.size and np.array_equal(np.sort(other, axis=None), np.sort(expected, axis=None))
+    return "same values, rows flipped" if same else "different"
+
+
+def write_tree(tree: Path) -> int:
+    """Forty studies of 256 small slices, each with its own UIDs; gives the number of files."""
+    tags = SeriesTags("BENCH", "F", 60.0, ("scan",), bits_stored=12, is_signed=False, intercept=-1024)
+    geometry = SeriesGeometry((-180.0, -180.0, -200.0), (1.25, 5.6, 5.6), 1.25)
     for copy in range(40):
-        target = tree / f"study{copy:02d}"
-        target.mkdir(parents=True)
-        for path in sources[:256]:
-            with path.open("rb") as stream:
-                (target / path.name).write_bytes(stream.read(2048 + 4096))
-    num_files = 40 * 256
-    lines = []
+        uids = {(0x0020, 0x000D): ("UI", f"1.2.3.{copy + 1}"), (0x0020, 0x000E): ("UI", f"1.2.3.{copy + 1}.1")}
+        own = replace(tags, elements=uids, uid_parts=("scan", copy))
+        write_series(reference_volume(256, 64), geometry, own, tree / f"study{copy:02d}", np.random.default_rng(1))
+    return 40 * 256
+
+
+def scan_table(tree: Path, repeats: int) -> list[str]:
+    """Header scan, series building and choice."""
+    num_files = write_tree(tree)
+    lines = ["| threads | files | wall s | files/s | processor s | files/processor s |", "|---|---|---|---|---|---|"]
     for threads in (1, None):
-        seconds = median_seconds(lambda threads=threads: survey(tree, num_threads=threads), repeats)
-        label = "1 thread" if threads == 1 else "default"
-        lines.append(f"| {label} | {num_files} | {seconds:.2f} | {num_files / seconds:,.0f} |")
-    return "\n".join(["| threads | files | seconds | files/s |", "|---|---|---|---|", *lines])
+        survey(tree, num_threads=threads)
+        walls, cpus = [], []
+        for _ in range(repeats):
+            start, cpu = time.perf_counter(), time.process_time()
+            survey(tree, num_threads=threads)
+            walls.append(time.perf_counter() - start)
+            cpus.append(time.process_time() - cpu)
+        wall, cpu = statistics.median(walls), statistics.median(cpus)
+        label = "1" if threads == 1 else "default"
+        lines.append(
+            f"| {label} | {num_files} | {wall:.2f} | {num_files / wall:,.0f} | {cpu:.2f} | {num_files / cpu:,.0f} |"
+        )
+    return lines
 
 
 def main() -> None:
@@ -175,11 +205,12 @@ def main() -> None:
         lines = [
             "# Reading speed",
             "",
-            f"{platform.machine()}, Python {platform.python_version()}; warm page cache, ",
+            f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, warm page cache, "
+            f"load average {os.getloadavg()[0]:.1f} when started;",
             f"median of {arguments.repeats}. Command: `python benchmarks/ingestion.py`.",
             "",
         ]
-        if arguments.only in (None, "plain", "scan"):
+        if arguments.only in (None, "plain"):
             write_reference(work / "plain", jpeg_ls=False)
         if arguments.only in (None, "plain"):
             lines += [
@@ -195,7 +226,7 @@ def main() -> None:
             lines += [
                 "## Header scan, series building and choice",
                 "",
-                scan_line(work / "plain", arguments.repeats),
+                *scan_table(work / "tree", arguments.repeats),
                 "",
             ]
     text = "\n".join(lines)

@@ -48,11 +48,12 @@ def encoders() -> list[tuple[str, str, Callable[[np.ndarray], bytes]]]:
     ]
 
 
-@pytest.mark.parametrize("number", range(3), ids=["jpeg_lossless", "jpeg_ls", "jpeg_2000"])
-@pytest.mark.parametrize("is_signed", [False, True], ids=["unsigned", "signed"])
+@pytest.mark.parametrize(
+    ("number", "is_signed"),
+    [(0, False), (1, False), (2, False), (2, True)],  # JPEG streams carry no sign: the header gives it
+    ids=["jpeg_lossless", "jpeg_ls", "jpeg_2000", "jpeg_2000_signed"],
+)
 def test_compressed_series_equal_their_originals(make_series: MakeSeries, number: int, *, is_signed: bool) -> None:
-    if is_signed and number < 2:
-        pytest.skip("JPEG streams carry no sign; the header gives it")
     _, uid, encode = encoders()[number]
     intercept = 0 if is_signed else -1024
     original = make_series("plain", bits_stored=16 if is_signed else 12, is_signed=is_signed, intercept=intercept)
