@@ -360,7 +360,8 @@ HEAD = f"""# Prognostic head: measured beside required
 All cohorts but those of "public data" are **synthetic**: drawn from `benchmarks/prognosis_generator.py` or from the
 phantom patients, whose truth is known. Nothing here is a clinical result. Scores and comparators come from
 scikit-survival and lifelines. Made by `python benchmarks/prognosis.py` (`--sections NAME` repeats one part); test
-sets of {TEST_SIZE} patients, means over training sets with seeds 0, 1, 2, ...; hospitals of the test sets are not those of training.
+sets of {TEST_SIZE} patients, means over training sets with seeds 0, 1, 2, ...; hospitals of the test sets are
+not those of training.
 """
 
 
