@@ -25,18 +25,18 @@ from domain.batch_keys import AFFINE, FINDINGS, IMAGE_AFFINE, LUNG_MASK, QUANTIT
 from domain.command_line import configure_logging, run_command
 from domain.config_files import config_path
 from domain.covariates import CovariateVocabulary, load_covariate_vocabulary
-from domain.errors import ExitCode, ScanFolderError, StudyError
+from domain.errors import ExitCode, InputError, ScanFolderError, StudyError
 from domain.findings import Decision, Finding, Stage, decide
 from domain.patterns import load_pattern_vocabulary
 from domain.progress import StepProgress
-from domain.records import Case, CaseResult, FindingRecord, Prediction, StudyTask
+from domain.records import Case, CaseResult, FindingRecord, Prediction, SeriesRef, StudyTask
 from domain.settings import InferSettings
 from domain.specs import PreprocessSpec
 from domain.strict_yaml import load_settings
 from domain.volume import Volume
 from inference.arguments import parse, settings_of
 from inference.dry_run import estimate_run
-from inference.ledger import CASES
+from inference.ledger import CASES, PRIVATE
 from inference.merging import merge_runs
 from inference.private_files import case_key, open_log, run_secret, write_keys, write_series
 from inference.results import make_result, refused
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
 QUANTIFY_SPEC = "preprocess/quantify_only.yaml"
 NO_MODEL = "no model: lungs and quantitative CT only"
+logger = logging.getLogger("infer")
 Study = StudyTask | CaseResult
 KeepStudies = Callable[[list[Study]], list[Study]]
 
@@ -63,8 +64,9 @@ KeepStudies = Callable[[list[Study]], list[Study]]
 class HrctWorker(StagedWorker):
     """Reads a study; what is done with the volume is for the two workers below."""
 
-    def __init__(self, cases_dir: Path) -> None:
+    def __init__(self, cases_dir: Path, dicom_dir: Path | None = None) -> None:
         self.cases_dir = cases_dir
+        self.dicom_dir = dicom_dir  # None: no DICOM results are asked for
 
     def read(self, task: StudyTask) -> tuple[Volume, float]:
         """Files to HU.
@@ -94,10 +96,10 @@ class HrctWorker(StagedWorker):
 class ModelWorker(HrctWorker):
     """Pattern and prognosis. Made once per worker process, where it loads and tests the model."""
 
-    def __init__(self, model: Path, device: str, cases_dir: Path) -> None:
+    def __init__(self, model: Path, device: str, cases_dir: Path, dicom_dir: Path | None = None) -> None:
         from models.artefact import load_artefact
 
-        super().__init__(cases_dir)
+        super().__init__(cases_dir, dicom_dir)
         self.artefact = load_artefact(model, device=device)
 
     def finish(self, task: StudyTask, payload: object) -> CaseResult:
@@ -113,7 +115,25 @@ class ModelWorker(HrctWorker):
         start = time.perf_counter()
         pictures = self.draw(task.case_key, analysis.item, analysis.pattern and analysis.pattern.evidence)
         seconds = {"read": read_seconds} | analysis.seconds | {"pictures": time.perf_counter() - start}
-        return make_result(task.case_key, analysis.prediction, task, self.artefact.trained_on, seconds, pictures)
+        result = make_result(task.case_key, analysis.prediction, task, self.artefact.trained_on, seconds, pictures)
+        if self.dicom_dir is not None:
+            write_dicom(result, task.series, analysis.item, self.dicom_dir)
+        return result
+
+
+def write_dicom(result: CaseResult, series: SeriesRef, item: Mapping[str, Any], folder: Path) -> None:
+    """Structured report and lung segmentation of one study; a study that did not come as DICOM files has none."""
+    from reports import dicom_seg, dicom_sr
+
+    if series.reader != "dicom" or not all(Path(name).is_file() for name in series.files):
+        logger.info("case %s did not come as DICOM files: no DICOM result", result.case_key)
+        return
+    sources = [Path(name) for name in series.files]
+    try:
+        dicom_sr.write(result, sources, folder / f"{result.case_key}_sr.dcm")
+        dicom_seg.write(item[LUNG_MASK][0], Affine(item[AFFINE]), sources, folder / f"{result.case_key}_seg.dcm")
+    except InputError as error:
+        logger.warning("case %s has no DICOM result: %s", result.case_key, error)
 
 
 class QuantifyWorker(HrctWorker):
@@ -195,7 +215,8 @@ class Session:
         cases_dir = self.args.out / CASES
         if self.args.quantify_only:
             return partial(QuantifyWorker, cases_dir)
-        return partial(ModelWorker, self.args.model, self.settings.device, cases_dir)
+        dicom_dir = self.args.out / PRIVATE / "dicom" if "dicom" in self.settings.formats else None
+        return partial(ModelWorker, self.args.model, self.settings.device, cases_dir, dicom_dir)
 
     def find_studies(self) -> tuple[Survey, list[Study]]:
         """All headers and the case table, as one entry per study and per row; what is decided already is a result.
@@ -344,6 +365,14 @@ def fetch(args: argparse.Namespace) -> None:
         print(f"  {failure}")
 
 
+def send_results(args: argparse.Namespace) -> None:
+    """Store the DICOM results on the server that the studies came from."""
+    from inference.dicomweb import send_back
+
+    files = sorted((args.out / PRIVATE / "dicom").glob("*.dcm"))
+    print(f"{send_back(args.from_dicomweb, files)} DICOM results stored on {args.from_dicomweb}")
+
+
 def main(arguments: Sequence[str]) -> ExitCode:
     """Run the command; say on screen what was done and where to look."""
     args = parse(arguments)
@@ -366,6 +395,8 @@ def main(arguments: Sequence[str]) -> ExitCode:
             if args.watch or args.listen is not None:
                 receive(session)
             summary = session.run()
+        if args.send_back:
+            send_results(args)
     print(sentence(summary))
     print(f"look at {args.out / 'report.html'}")
     return summary.exit_code

@@ -74,7 +74,7 @@ def run(
 
     shutil.rmtree(out, ignore_errors=True)
     settings = InferSettings(num_workers=num_workers, device="cpu", study_memory_gib=6.0)
-    worker = partial(infer.StudyWorker, model, "cpu", out / "cases")
+    worker = partial(infer.ModelWorker, model, "cpu", out / "cases")
     return run_studies(tasks, worker, out, settings, DIGESTS, progress=progress)
 
 

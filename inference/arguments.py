@@ -44,7 +44,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--cases", type=Path, help="case table with antibodies and covariates (docs/case_table.md)")
     parser.add_argument("--quantify-only", action="store_true", help="lungs and quantitative CT; needs no model")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--formats", default="csv,json,html,parquet", help="which outputs, a comma list")
+    parser.add_argument(
+        "--formats",
+        default="csv,json,html,parquet",
+        help="which outputs, a comma list; dicom adds SR and SEG under OUT/private/dicom (extra dicom-out)",
+    )
     parser.add_argument("--secret", help="key secret of another run (its private/secret.txt), to share case keys")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and how long it would take")
     parser.add_argument("--verbose", action="store_true", help="say more on screen")
@@ -77,6 +81,7 @@ def _add_incoming(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--query", nargs="*", default=[], metavar="A=v", help="which series to fetch, StudyDate=20240101- for instance"
     )
+    group.add_argument("--send-back", action="store_true", help="store DICOM results on the --from-dicomweb server")
 
 
 def shard(text: str) -> tuple[int, int]:
@@ -118,5 +123,7 @@ def _check(args: argparse.Namespace) -> None:
         raise ScanFolderError(f"{args.scans}: no such file or folder")
     if args.cases is not None and not args.cases.is_file():
         raise InputError(f"{args.cases}: no such case table; `python -m data_pipeline template` writes one to fill")
+    if args.send_back and (args.from_dicomweb is None or "dicom" not in args.formats.split(",")):
+        raise InputError("--send-back needs --from-dicomweb URL and --formats with dicom in it")
     if args.shard is not None and (args.watch or args.listen is not None):
         raise InputError("--shard divides a folder that is complete; it cannot be combined with --watch or --listen")

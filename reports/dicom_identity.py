@@ -5,7 +5,9 @@ These files identify the patient, as DICOM must: they belong under ``private/`` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
@@ -33,6 +35,14 @@ def source_headers(paths: Sequence[Path]) -> list[Dataset]:
     if not headers or any("SOPInstanceUID" not in header for header in headers):
         raise InputError("DICOM output needs a series of DICOM files as its source")
     return headers
+
+
+@contextmanager
+def names_unquoted() -> Iterator[None]:
+    """Keep highdicom from printing a patient's name because it has only one part."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The string .* person name", category=UserWarning)
+        yield
 
 
 def stable_uid(*parts: str) -> str:

@@ -20,6 +20,7 @@ from reports.dicom_identity import (
     MODEL_NAME,
     SERIAL_NUMBER,
     SERIES_NUMBERS,
+    names_unquoted,
     settle_times,
     source_headers,
     stable_uid,
@@ -48,9 +49,7 @@ def write(lung_mask: NDArray[np.uint8], affine: Affine, sources: Sequence[Path],
     except ImportError as error:
         raise InputError(DICOM_OUT_NEEDED) from error
     headers = source_headers(sources)
-    order = [slice_index(header, affine, lung_mask.shape) for header in headers]
-    headers = [headers[place] for place in np.argsort(order)]
-    frames = lung_mask.transpose(2, 1, 0)[sorted(order)]  # (slices, rows, columns)
+    frames = np.stack([slice_of(lung_mask, affine, header) for header in headers])  # (slices, rows, columns)
     segments = [
         highdicom.seg.SegmentDescription(
             segment_number=number,
@@ -68,21 +67,22 @@ def write(lung_mask: NDArray[np.uint8], affine: Affine, sources: Sequence[Path],
         )
     ]
     first = headers[0]
-    segmentation = highdicom.seg.Segmentation(
-        source_images=headers,
-        pixel_array=np.stack([frames == 1, frames == 2], axis=-1).astype(np.uint8),
-        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=segments,
-        series_instance_uid=stable_uid("seg-series", str(first.SeriesInstanceUID)),
-        series_number=SERIES_NUMBERS["seg"],
-        sop_instance_uid=stable_uid("seg", str(first.SeriesInstanceUID), sha256(lung_mask.tobytes()).hexdigest()),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name=MODEL_NAME,
-        software_versions="1",
-        device_serial_number=SERIAL_NUMBER,
-        omit_empty_frames=True,
-    )
+    with names_unquoted():
+        segmentation = highdicom.seg.Segmentation(
+            source_images=headers,
+            pixel_array=np.stack([frames == 1, frames == 2], axis=-1).astype(np.uint8),
+            segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=segments,
+            series_instance_uid=stable_uid("seg-series", str(first.SeriesInstanceUID)),
+            series_number=SERIES_NUMBERS["seg"],
+            sop_instance_uid=stable_uid("seg", str(first.SeriesInstanceUID), sha256(lung_mask.tobytes()).hexdigest()),
+            instance_number=1,
+            manufacturer=MANUFACTURER,
+            manufacturer_model_name=MODEL_NAME,
+            software_versions="1",
+            device_serial_number=SERIAL_NUMBER,
+            omit_empty_frames=True,
+        )
     settle_times(segmentation, first)
     _settle_dimension_uid(segmentation, stable_uid("dimensions", str(first.SeriesInstanceUID)))
     stream = BytesIO()
@@ -90,20 +90,29 @@ def write(lung_mask: NDArray[np.uint8], affine: Affine, sources: Sequence[Path],
     write_whole(path, stream.getvalue())
 
 
-def slice_index(header: Dataset, affine: Affine, shape: tuple[int, ...]) -> int:
-    """Index of a file's slice in a volume.
+def slice_of(mask: NDArray[np.uint8], affine: Affine, header: Dataset) -> NDArray[np.uint8]:
+    """The mask on the pixels of one source slice, whichever way its axes run.
+
+    Returns:
+        Shape (rows, columns).
 
     Raises:
-        InputError: The file's first pixel is not the first voxel of any slice, or the matrix differs.
+        InputError: The pixels of the slice are not voxels of the mask.
     """
-    if (int(header.Columns), int(header.Rows)) != shape[:2]:
-        raise InputError(f"a source slice is {header.Columns} x {header.Rows}, the mask {shape[0]} x {shape[1]}")
-    position = np.append(np.array(header.ImagePositionPatient, dtype=float) * RAS_FROM_LPS, 1.0)
-    index = (np.linalg.inv(affine.matrix) @ position)[:3]
-    nearest = round(float(index[2]))
-    if np.abs(index - [0, 0, nearest]).max() > INDEX_TOLERANCE or not 0 <= nearest < shape[2]:
+    inverse = np.linalg.inv(affine.matrix)
+    cosines = np.array(header.ImageOrientationPatient, dtype=float).reshape(2, 3) * RAS_FROM_LPS
+    row_spacing, column_spacing = (float(value) for value in header.PixelSpacing)
+    origin = inverse[:3, :3] @ (np.array(header.ImagePositionPatient, dtype=float) * RAS_FROM_LPS) + inverse[:3, 3]
+    along_row = inverse[:3, :3] @ (cosines[0] * column_spacing)  # voxels from one column to the next
+    down = inverse[:3, :3] @ (cosines[1] * row_spacing)
+    columns, rows = np.arange(int(header.Columns)), np.arange(int(header.Rows))
+    place = origin[:, None, None] + down[:, None, None] * rows[:, None] + along_row[:, None, None] * columns
+    index = np.rint(place).astype(int)
+    limits = np.array(mask.shape)[:, None, None]
+    if np.abs(place - index).max() > INDEX_TOLERANCE or (index < 0).any() or (index >= limits).any():
         raise InputError("a source slice does not lie on the grid of the mask")
-    return nearest
+    frame: NDArray[np.uint8] = mask[index[0], index[1], index[2]]
+    return frame
 
 
 def _settle_dimension_uid(segmentation: Dataset, uid: str) -> None:

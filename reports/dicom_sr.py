@@ -19,6 +19,7 @@ from reports.dicom_identity import (
     MANUFACTURER,
     SERIAL_NUMBER,
     SERIES_NUMBERS,
+    names_unquoted,
     settle_times,
     source_headers,
     stable_uid,
@@ -75,19 +76,22 @@ def write(result: CaseResult, sources: Sequence[Path], path: Path) -> None:
         imaging_measurements=[group],
         title=codes.DCM.ImagingMeasurementReport,
     )
-    report = highdicom.sr.ComprehensiveSR(
-        evidence=headers,
-        content=content[0],
-        series_instance_uid=stable_uid("sr-series", str(first.SeriesInstanceUID)),
-        series_number=SERIES_NUMBERS["sr"],
-        sop_instance_uid=stable_uid("sr", str(first.SeriesInstanceUID), result.model_dump_json(exclude={"seconds"})),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        device_serial_number=SERIAL_NUMBER,
-        is_complete=True,
-        is_verified=False,
-        series_description=RESEARCH_ONLY,
-    )
+    with names_unquoted():
+        report = highdicom.sr.ComprehensiveSR(
+            evidence=headers,
+            content=content[0],
+            series_instance_uid=stable_uid("sr-series", str(first.SeriesInstanceUID)),
+            series_number=SERIES_NUMBERS["sr"],
+            sop_instance_uid=stable_uid(
+                "sr", str(first.SeriesInstanceUID), result.model_dump_json(exclude={"seconds"})
+            ),
+            instance_number=1,
+            manufacturer=MANUFACTURER,
+            device_serial_number=SERIAL_NUMBER,
+            is_complete=True,
+            is_verified=False,
+            series_description=RESEARCH_ONLY,
+        )
     settle_times(report, first)
     stream = BytesIO()
     report.save_as(stream, enforce_file_format=True)
