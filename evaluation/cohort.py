@@ -21,9 +21,13 @@ from evaluation.antibody_class import antibody_class
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+TextArray = NDArray[np.str_]
 
 UNKNOWN_CAUSE = -1  # no outcome known
 KEY_COLUMN = "case_key"
+SCANNER_COLUMNS = ("manufacturer", "kernel")  # optional
+THICKNESS_COLUMN = "slice_thickness_mm"  # optional
+THICKNESS_BANDS_MM = {1.5: "up_to_1.5_mm", 3.0: "up_to_3_mm", np.inf: "over_3_mm"}
 FOLD_COLUMN = "fold"  # optional: which out-of-fold model made the row
 PROBABILITY_SUM_TOLERANCE = 1e-3
 
@@ -48,6 +52,7 @@ class Cohort:
         antibody_classes: Shape (N,).
         folds: Fold of the model behind each row, 0 where there is no such column.
         quality_codes: Codes of each scan's findings.
+        scanners: Manufacturer, kernel, band of slice thickness -> text per case, shape (N,); only what the table has.
     """
 
     cases: tuple[Case, ...]
@@ -65,6 +70,7 @@ class Cohort:
     antibody_classes: tuple[str, ...]
     folds: IntArray
     quality_codes: tuple[tuple[str, ...], ...]
+    scanners: dict[str, TextArray]
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -140,6 +146,7 @@ def build_cohort(
         antibody_classes=tuple(antibody_class(case.antibodies, vocabulary) for case in joined),
         folds=np.nan_to_num(_block(rows, [FOLD_COLUMN])[:, 0], nan=0).astype(np.int64),
         quality_codes=tuple(tuple(re.findall(r"[a-z0-9_]+", text)) for text in _text(rows, "quality_codes")),
+        scanners=_scanners(rows),
     )
 
 
@@ -228,3 +235,17 @@ def _sets(rows: pd.DataFrame) -> BoolArray:
     return np.array([[Pattern(pattern).value in found for pattern in PATTERNS] for found in words], dtype=bool).reshape(
         -1, NUM_PATTERNS
     )
+
+
+def _scanners(rows: pd.DataFrame) -> dict[str, TextArray]:
+    """Facts of the acquisition a model could read instead of the disease; empty text where not known."""
+    found = {
+        column: np.array(_text(rows, column), dtype=np.str_) for column in SCANNER_COLUMNS if column in rows.columns
+    }
+    if THICKNESS_COLUMN in rows.columns:
+        thickness = _block(rows, [THICKNESS_COLUMN])[:, 0]
+        edges, bands = np.array(list(THICKNESS_BANDS_MM)), list(THICKNESS_BANDS_MM.values())
+        places = np.searchsorted(edges, np.nan_to_num(thickness), side="left")
+        named = [bands[place] if np.isfinite(mm) else "" for place, mm in zip(places, thickness, strict=True)]
+        found["slice_thickness"] = np.array(named, dtype=np.str_)
+    return found

@@ -49,7 +49,7 @@ class GroupDependence:
 
 
 def find_shortcuts(cohort: Cohort, counts: FloatArray, level: float, seed: int) -> list[Caution]:
-    """Cautions about site, and about any quality code that enough scans carry.
+    """Cautions about site, scanner where the table names it, and any quality code that enough scans carry.
 
     Args:
         cohort: Evaluated cases.
@@ -137,7 +137,7 @@ def find_outcome_leaks(cohort: Cohort) -> list[Caution]:
 
 
 def _groupings(part: Cohort) -> dict[str, tuple[str, ...]]:
-    groupings = {"site": part.sites}
+    groupings = {"site": part.sites} | {name: tuple(map(str, values)) for name, values in part.scanners.items()}
     for code in sorted({code for codes in part.quality_codes for code in codes}):
         groupings[f"quality code {code}"] = tuple(
             "with" if code in codes else "without" for codes in part.quality_codes

@@ -31,6 +31,7 @@ def subgroup_values(cohort: Cohort) -> dict[str, tuple[str, ...]]:
     for key in SHOWN_ANTIBODIES:
         values[key] = tuple(_state(case, key) for case in cohort.cases)
     values["sex"] = tuple(str(case.covariates.get("sex", "")) for case in cohort.cases)
+    values |= {name: tuple(map(str, texts)) for name, texts in cohort.scanners.items() if name != "kernel"}
     values["age"] = tuple(_age_band(case) for case in cohort.cases)
     return {name: column for name, column in values.items() if len(set(column) - {""}) > 1}
 

@@ -92,3 +92,25 @@ def test_a_covariate_known_only_of_the_dead_is_a_suspected_leak(tables: Callable
     for table, expected in ((cases, []), (leaking, ["leak_suspected"])):
         cohort = build_cohort(predictions, table, course, load_antibody_vocabulary())
         assert [caution.code for caution in shortcuts.find_outcome_leaks(cohort)] == expected
+
+
+def test_a_scanner_that_gives_the_pattern_away_is_flagged(tables: Callable[..., Any], course: Endpoint) -> None:
+    predictions, cases = tables(240)
+    label = labels_of(cases)
+    scanner = np.where(np.random.default_rng(0).random(240) < 0.7, label, np.random.default_rng(1).integers(0, 4, 240))
+    columns = [f"p_{pattern}" for pattern in PATTERNS]
+    logits = np.log(predictions[columns].to_numpy())
+    logits[np.arange(240), scanner] += 2.0
+    predictions[columns] = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    for named, expected in ((False, set()), (True, {"shortcut_manufacturer"})):
+        table = predictions.assign(manufacturer=np.array(["A", "B", "C", "D"])[scanner]) if named else predictions
+        assert cautions(build_cohort(table, cases, course, load_antibody_vocabulary())) == expected
+
+
+def test_slice_thickness_is_grouped_in_bands(tables: Callable[..., Any], course: Endpoint) -> None:
+    predictions, cases = tables(4)
+    cohort = build_cohort(
+        predictions.assign(slice_thickness_mm=[1.0, 1.5, 5.0, np.nan]), cases, course, load_antibody_vocabulary()
+    )
+    assert cohort.scanners["slice_thickness"].tolist() == ["up_to_1.5_mm", "up_to_1.5_mm", "over_3_mm", ""]
+    assert cohort.take([2]).scanners["slice_thickness"].tolist() == ["over_3_mm"]
