@@ -16,7 +16,7 @@ from reports.table_rows import PREDICTED, plan_columns, prediction_row
 TEXT_COLUMNS = frozenset(
     {
         *("case_key", "status", "pattern", "pattern_set", "quality_codes", "risk_group"),
-        *("inputs_used", "inputs_missing", "endpoint", "prognosis_mode", "trained_on"),
+        *("inputs_used", "inputs_missing", "endpoint", "prognosis_mode", "trained_on", "manufacturer", "kernel"),
     }
 )
 ROWS_PER_GROUP = 10_000  # rows held as Python objects at once

@@ -15,6 +15,7 @@ LIST_SEPARATOR = ";"
 NUM_DECIMALS = 6
 CONTRACT_HORIZONS_DAYS = (90.0, 180.0, 365.0, 1096.0, 1826.0)
 PREDICTED = frozenset({CaseStatus.PREDICTED, CaseStatus.ABSTAINED})
+SCAN_COLUMNS = ("manufacturer", "kernel", "slice_thickness_mm")  # what a model may have learnt instead of disease
 FAILURE_COLUMNS = ("case_key", "stage", "code", "message")
 
 
@@ -42,7 +43,7 @@ class ColumnPlan:
             *_survival_names(self.horizons_days),
             *(f"cif_{cause}_{day:g}d" for cause in self.causes for day in self.horizons_days),
             *("risk_group", "inputs_used", "inputs_missing", "seconds"),
-            *("endpoint", "prognosis_mode", "trained_on", *further),
+            *("endpoint", "prognosis_mode", "trained_on", *SCAN_COLUMNS, *further),
         )
 
 
@@ -91,6 +92,7 @@ def _case_cells(result: CaseResult) -> dict[str, Cell]:
         "seconds": result.seconds.get("total"),
         "trained_on": result.trained_on,
         **{name: quantities.get(name) for name in TABLE_QUANTITIES},
+        **{name: result.scan_facts.get(name) for name in SCAN_COLUMNS},
     }
 
 

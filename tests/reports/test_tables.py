@@ -56,6 +56,7 @@ def test_a_predicted_row_says_what_the_result_says(tmp_path: Path) -> None:
     assert row["reticulation_percent"] == ""
     assert float(row["survival_90d_lo"]) < float(row["survival_90d"]) < float(row["survival_90d_hi"])
     assert row["seconds"] == "1.25"
+    assert (row["kernel"], row["slice_thickness_mm"]) == ("D40s", "")
 
 
 def test_an_abstention_has_no_pattern_but_keeps_its_probabilities(tmp_path: Path) -> None:
