@@ -19,6 +19,7 @@ from domain.errors import StudyError
 from domain.findings import Finding, QualityCode, Stage
 
 MIN_FOUND_ML = 50.0  # less lung than this is no lung
+DENSE_HU = -300.0  # block means above this hold little air
 OPENING_STEPS = (1, 0)  # tried in this order
 
 
@@ -55,7 +56,8 @@ def find_lungs(voxels: NDArray[np.int16], spacing_mm: Spacing) -> LungMask:
     sides = close_holes(split_sides(lung, middle), grid, blocked)
     sides = fill_to_pleura(sides, grid, middle, blocked)
     labels = refine(voxels, sides, grid)
-    facts = measure(labels, spacing_mm)
+    dense = float(np.mean(grid.hu[sides > 0] > DENSE_HU))
+    facts = measure(labels, spacing_mm, dense)
     if facts.right_ml + facts.left_ml < MIN_FOUND_ML:
         raise _no_lungs(facts.right_ml + facts.left_ml)
     return LungMask(labels, facts, tuple(judge(facts)))

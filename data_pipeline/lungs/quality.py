@@ -16,6 +16,7 @@ MAX_LUNGS_ML = 10000.0
 MIN_ONE_LUNG_ML = 30.0  # below this a side counts as not found
 MIN_SIDE_SHARE = 0.2  # the smaller lung is 40-50 % of both in most adults
 MAX_CUT_AREA_CM2 = 12.0  # lung area on the first or last slice: a sliver of a recess is less, a cut lung is more
+MAX_DENSE_SHARE = 0.2  # more lung without air than this leaves too little pleura to go by
 MAX_CUT_FACE_CM2 = 8.0  # lung area on a side face of the volume
 
 
@@ -28,20 +29,23 @@ class MaskFacts:
         left_ml: Volume of the left lung, ml.
         cut_area_cm2: Lung area on the first and on the last slice, the larger of both, cm2.
         cut_face_cm2: Lung area on the side faces of the volume, the largest, cm2.
+        dense_share: Share of the mask that holds no air, 0..1.
     """
 
     right_ml: float
     left_ml: float
     cut_area_cm2: float
     cut_face_cm2: float
+    dense_share: float = 0.0
 
 
-def measure(labels: NDArray[np.uint8], spacing_mm: Spacing) -> MaskFacts:
+def measure(labels: NDArray[np.uint8], spacing_mm: Spacing, dense_share: float = 0.0) -> MaskFacts:
     """Facts of a mask on the native grid.
 
     Args:
         labels: 0 outside, 1 right, 2 left. Shape (I, J, K), RAS.
         spacing_mm: Spacing along i, j, k, mm.
+        dense_share: Share of the mask without air, where it is known.
     """
     voxel_ml = spacing_mm[0] * spacing_mm[1] * spacing_mm[2] / 1000.0
     right = np.count_nonzero(labels == RIGHT)
@@ -50,53 +54,62 @@ def measure(labels: NDArray[np.uint8], spacing_mm: Spacing) -> MaskFacts:
     cut = max(int(np.count_nonzero(labels[:, :, 0])), int(np.count_nonzero(labels[:, :, -1]))) * axial_cm2
     sagittal = max(np.count_nonzero(labels[0]), np.count_nonzero(labels[-1])) * spacing_mm[1] * spacing_mm[2] / 100.0
     coronal = max(np.count_nonzero(labels[:, 0]), np.count_nonzero(labels[:, -1])) * spacing_mm[0] * spacing_mm[2]
-    return MaskFacts(right * voxel_ml, left * voxel_ml, cut, max(sagittal, coronal / 100.0))
+    return MaskFacts(
+        float(right * voxel_ml),
+        float(left * voxel_ml),
+        float(cut),
+        float(max(sagittal, coronal / 100.0)),
+        float(dense_share),
+    )
 
 
 def judge(facts: MaskFacts) -> list[Finding]:
     """Findings about a mask that found something. Volumes outside the usual adult range, sides, cut lungs."""
+    return [*_coverage(facts), *_plausibility(facts)]
+
+
+def _coverage(facts: MaskFacts) -> list[Finding]:
+    """Is all of both lungs in the volume?"""
+    found: list[Finding] = []
+    cut = max(facts.cut_area_cm2, facts.cut_face_cm2)
+    if facts.cut_area_cm2 > MAX_CUT_AREA_CM2 or facts.cut_face_cm2 > MAX_CUT_FACE_CM2:
+        message = (
+            f"lung is cut by the edge of the volume (area {cut:.0f} cm2); "
+            "volumes and extents describe only the part shown"
+        )
+        areas = {"cut_area_cm2": round(facts.cut_area_cm2, 1), "cut_face_cm2": round(facts.cut_face_cm2, 1)}
+        found.append(_finding(QualityCode.PARTIAL_LUNG_COVERAGE, message, **areas))
+    if min(facts.right_ml, facts.left_ml) < MIN_ONE_LUNG_ML:
+        side = "right" if facts.right_ml < facts.left_ml else "left"
+        message = f"no {side} lung was found; one lung is out of the volume, removed, or holds no air"
+        found.append(_finding(QualityCode.PARTIAL_LUNG_COVERAGE, message, **_volumes(facts)))
+    return found
+
+
+def _plausibility(facts: MaskFacts) -> list[Finding]:
+    """Are the lungs as large, as equal and as full of air as lungs are?"""
     found: list[Finding] = []
     both = facts.right_ml + facts.left_ml
-    smaller = min(facts.right_ml, facts.left_ml)
-    if facts.cut_area_cm2 > MAX_CUT_AREA_CM2 or facts.cut_face_cm2 > MAX_CUT_FACE_CM2:
-        found.append(
-            _finding(
-                QualityCode.PARTIAL_LUNG_COVERAGE,
-                f"lung is cut by the edge of the volume (area {max(facts.cut_area_cm2, facts.cut_face_cm2):.0f} cm2); "
-                "volumes and extents describe only the part shown",
-                cut_area_cm2=round(facts.cut_area_cm2, 1),
-                cut_face_cm2=round(facts.cut_face_cm2, 1),
-            )
+    if MIN_ONE_LUNG_ML <= min(facts.right_ml, facts.left_ml) < MIN_SIDE_SHARE * both:
+        message = (
+            f"the lungs differ much in size ({facts.right_ml:.0f} ml right, {facts.left_ml:.0f} ml left); "
+            "a part of the smaller one may be missing"
         )
-    if smaller < MIN_ONE_LUNG_ML:
-        side = "right" if facts.right_ml < facts.left_ml else "left"
-        found.append(
-            _finding(
-                QualityCode.PARTIAL_LUNG_COVERAGE,
-                f"no {side} lung was found; one lung is out of the volume, removed, or holds no air",
-                right_ml=round(facts.right_ml),
-                left_ml=round(facts.left_ml),
-            )
-        )
-    elif smaller < MIN_SIDE_SHARE * both:
-        found.append(
-            _finding(
-                QualityCode.MASK_DOUBTFUL,
-                f"the lungs differ much in size ({facts.right_ml:.0f} ml right, {facts.left_ml:.0f} ml left); "
-                "a part of the smaller one may be missing",
-                right_ml=round(facts.right_ml),
-                left_ml=round(facts.left_ml),
-            )
-        )
+        found.append(_finding(QualityCode.MASK_DOUBTFUL, message, **_volumes(facts)))
     if not MIN_LUNGS_ML <= both <= MAX_LUNGS_ML:
-        found.append(
-            _finding(
-                QualityCode.MASK_DOUBTFUL,
-                f"{both:.0f} ml of lung is outside the usual {MIN_LUNGS_ML:.0f}-{MAX_LUNGS_ML:.0f} ml of an adult",
-                lungs_ml=round(both),
-            )
+        message = f"{both:.0f} ml of lung is outside the usual {MIN_LUNGS_ML:.0f}-{MAX_LUNGS_ML:.0f} ml of an adult"
+        found.append(_finding(QualityCode.MASK_DOUBTFUL, message, lungs_ml=round(both)))
+    if facts.dense_share > MAX_DENSE_SHARE:
+        message = (
+            f"{100 * facts.dense_share:.0f} % of the mask holds no air: its border with chest wall and diaphragm is "
+            "uncertain, and fluid is not told from consolidation"
         )
+        found.append(_finding(QualityCode.MASK_DOUBTFUL, message, dense_percent=round(100 * facts.dense_share, 1)))
     return found
+
+
+def _volumes(facts: MaskFacts) -> dict[str, float]:
+    return {"right_ml": round(facts.right_ml), "left_ml": round(facts.left_ml)}
 
 
 def _finding(code: QualityCode, message: str, **facts: float) -> Finding:
