@@ -167,7 +167,8 @@ def write_exclusions(plan: Plan, cohort: TrainingCohort, progress: StepProgress)
     write_whole(plan.run_dir / "excluded.csv", frame.to_csv(index=False))
     if len(frame):
         total = len(frame) + len(cohort.cases)
-        progress.say(f"{len(frame)} of {total} cases cannot be used; see {plan.run_dir / 'excluded.csv'}")
+        where = plan.run_dir / "excluded.csv"
+        progress.say(f"{len(frame)} of {total} scans cannot be used ({where}); the head still learns from their rows")
 
 
 def without_image(table: Sequence[Case], cohort: TrainingCohort) -> tuple[Case, ...]:

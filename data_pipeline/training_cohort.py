@@ -10,7 +10,7 @@ from data_pipeline.case_matching import MatchedCase, match_cases
 from data_pipeline.dataset import GraphDataset, Sample
 from data_pipeline.discovery import survey
 from domain.errors import InputError, StudyError
-from domain.findings import QualityCode, Stage
+from domain.findings import QualityCode
 from domain.patterns import vote_probabilities
 from domain.records import Case
 from domain.specs import PreprocessSpec
@@ -34,7 +34,7 @@ class TrainingCohort:
     Attributes:
         cases: In the order of the table.
         samples: One per case; ``case_index`` is its row here.
-        excluded: The other rows of the table.
+        excluded: Rows whose scan cannot be used. Rows that name no scan are in neither.
     """
 
     cases: tuple[Case, ...]
@@ -63,7 +63,8 @@ def load_training_cohort(
         ScanFolderError: ``scans`` does not exist.
         InputError: No case is usable.
     """
-    rows = [row for row in match_cases(cases, survey(scans).series, scans) if row.case is not None]
+    matched = match_cases(cases, survey(scans).series, scans)
+    rows = [row for row in matched if row.case is not None and row.case.scan is not None]
     kept: list[tuple[Case, Sample]] = []
     excluded: list[Exclusion] = []
     for done, row in enumerate(rows, start=1):
@@ -85,7 +86,5 @@ def load_training_cohort(
 def _sample(row: MatchedCase, case: Case, index: int) -> Sample:
     if row.problem is not None:
         raise row.problem
-    if row.series is None:
-        message = f"case {case.case_id} names no scan; the network learns from scans only"
-        raise StudyError(Stage.SELECT, QualityCode.SCAN_NOT_FOUND, message)
+    assert row.series is not None, "a row that names a scan has a series or a problem"
     return Sample(index, row.series, vote_probabilities(case.pattern_votes))
