@@ -206,7 +206,7 @@ def report(result: dict[str, object], seconds: float, seed: int) -> str:
         "",
         f"**Crashes, hangs, tracebacks, memory past the limit: {len(failures)}.**",
         "",
-        "Mutations: bits, bytes, lengths, tags, matrix and frame numbers, nesting, truncation, growth, moved and deleted",
+        "Mutations: bits, bytes, lengths, tags, matrix and frame numbers, nesting, truncation, growth, moved, deleted",
         "blocks, splices. An outcome not met before puts its input into the corpus (guided by outcomes, not by branch",
         'coverage). "read" is with `even_if_rejected`: the codes of the series found are shown.',
         "",
