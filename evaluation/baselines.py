@@ -19,7 +19,8 @@ from evaluation.intervals import FloatArray
 IntArray = NDArray[np.int64]
 
 NUM_FOLDS = 5
-MIN_AVAILABLE_CASES = 20
+MIN_AVAILABLE_CASES = 20  # with the inputs, to fit out of fold among them
+MIN_AVAILABLE_CASES_SEPARATE = 10  # the same when fitted on other cases
 MIN_IMAGE_SHARE = 0.5  # of the separate training cases; else comparators with image are fitted out of fold
 
 
@@ -167,14 +168,16 @@ def _predict_one(
     if Need.SCIKIT_SURVIVAL in baseline.needs and find_spec("sksurv") is None:
         return BaselinePrediction(baseline, survival, strata, how, "n/a (needs the extra `eval`: scikit-survival)")
     usable = _usable_rows(baseline, cohort, context.covariates)
-    if usable.sum() < MIN_AVAILABLE_CASES:
+    if usable.sum() < (MIN_AVAILABLE_CASES if training is None else MIN_AVAILABLE_CASES_SEPARATE):
         return BaselinePrediction(
             baseline, survival, strata, how, f"n/a (inputs present in {int(usable.sum())} of {len(cohort)} cases)"
         )
     pieces = [(training, usable)] if training is not None else _fold_pieces(cohort, folds, usable)
     for source, rows in pieces:
         _fill(survival, rows, baseline, source, cohort, context)
-    note = "" if np.isfinite(survival).any() else f"n/a (fewer than {MIN_TRAINING_EVENTS} events to fit on)"
+    note = (
+        "" if np.isfinite(survival).any() else f"n/a (fewer than {MIN_TRAINING_EVENTS[baseline.kind]} events to fit on)"
+    )
     return BaselinePrediction(baseline, survival, strata, how, note)
 
 
@@ -205,7 +208,7 @@ def _fill(
     if Need.COMPLETE_ROWS in baseline.needs:
         train_rows &= np.isfinite(train_columns).all(axis=1)
     source, train_columns = source.take(train_rows), train_columns[train_rows]
-    if (source.cause > 0).sum() < MIN_TRAINING_EVENTS or not rows.any():
+    if (source.cause > 0).sum() < MIN_TRAINING_EVENTS[baseline.kind] or not rows.any():
         return
     target = cohort.take(rows)
     columns = baseline.columns(target, context.covariates)

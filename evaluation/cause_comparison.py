@@ -68,7 +68,7 @@ def _class_incidence(
     training, seed = source
     if training is not None:
         known = training.take(training.cause != UNKNOWN_CAUSE)
-        if (known.cause > 0).sum() >= MIN_TRAINING_EVENTS:
+        if (known.cause > 0).sum() >= MIN_TRAINING_EVENTS["strata"]:
             return fit_strata_incidence(known, cohort, days, number)[:, 0], None
     folds = comparator_folds(cohort, seed)
     values = np.full(len(cohort), np.nan)

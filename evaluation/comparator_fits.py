@@ -17,7 +17,8 @@ from evaluation.ridge_cox import NUM_INNER_FOLDS, PENALTIES, choose_penalty, fit
 
 Fit = Callable[[Cohort, FloatArray, Cohort, FloatArray, FloatArray, int], FloatArray]
 
-MIN_TRAINING_EVENTS = 5  # fewer, and no comparator is fitted
+# Fewer training events, and the comparator is not fitted: beating noise would be no merit.
+MIN_TRAINING_EVENTS = {"strata": 5, "cox": 10, "forest": 15, "boosting": 15}
 MIN_CASES_PER_CLASS = 5  # a smaller antibody class gets everyone's curve
 MIN_KNOWN_SHARE = 0.1  # a column known in fewer training cases is left out
 MIN_INDICATOR_SHARE = 0.05  # "was missing" becomes a column when that share was, and was not, missing

@@ -110,7 +110,10 @@ def _pictures(result: EvaluationResult) -> dict[str, str]:
         "calibration": (_has_calibration(result, EVERYONE), lambda: plots.calibration(result)),
         "decision": ("net_benefit" in kinds, lambda: plots.decision(result)),
         "by_site": (
-            any(row.subgroup.startswith("site=") for row in result.metrics),
+            any(
+                row.subgroup.startswith("site=") and row.metric in plots.SITE_METRICS and row.value is not None
+                for row in result.metrics
+            ),
             lambda: plots.by_site(result),
         ),
         "differences": (

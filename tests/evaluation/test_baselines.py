@@ -86,6 +86,15 @@ def test_the_standardiser_learns_from_training_cases_only_and_marks_the_missing(
     assert design[1, 0] == pytest.approx(96 / np.sqrt(5))
 
 
+def test_too_few_events_leave_a_comparator_out_and_say_so(cohort: Cohort) -> None:
+    dead = np.flatnonzero(cohort.cause > 0)[:11]  # about nine for each fit
+    few = cohort.take(np.concatenate([dead, np.flatnonzero(cohort.cause == 0)[:30]]))
+    notes = {one.baseline.key: one.note for one in baselines.predict_baselines(few, COVARIATES, DAYS)}
+    assert notes["antibody_class"] == ""
+    assert notes["clinical"] == "n/a (fewer than 10 events to fit on)"
+    assert notes["forest"] in {"n/a (fewer than 15 events to fit on)", "n/a (needs the extra `eval`: scikit-survival)"}
+
+
 def test_without_the_extra_the_forests_say_so(cohort: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baselines, "find_spec", lambda name: None)
     skip = [one.key for one in baselines.BASELINES if one.key not in {"forest", "boosting"}]
