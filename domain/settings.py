@@ -66,7 +66,7 @@ class PrognosisSettings(Settings):
     Attributes:
         num_embedding_components: Principal components of the embedding. 0 unless all embeddings come from one space:
             networks trained on different folds have different axes, so their components are not one variable.
-        main_penalty: Ridge on standardised clinical and image columns, times the factor that wins in CV.
+        main_penalty: Ridge on antibody groups; on clinical and image columns times the factor that wins in CV.
         gate_penalties: Strengths of the antibody x image/biomarker gates tried in CV, beside none at all.
         deviation_penalty: Ridge on single antibodies around their group's effect.
         time_effect_penalty: Ridge on antibody x log-time.
@@ -83,11 +83,11 @@ class PrognosisSettings(Settings):
     """
 
     num_embedding_components: int = Field(default=0, ge=0)
-    main_penalty: float = Field(default=1.0, gt=0)
-    main_penalty_factors: tuple[float, ...] = Field(default=(1.0, 5.0, 20.0, 60.0), min_length=1)
+    main_penalty: float = Field(default=2.0, gt=0)
+    main_penalty_factors: tuple[float, ...] = Field(default=(0.5, 2.5, 10.0, 30.0), min_length=1)
     gate_penalties: tuple[float, ...] = (40.0, 10.0, 3.0)
     try_no_gates: bool = True
-    deviation_penalty: float = Field(default=8.0, gt=0)
+    deviation_penalty: float = Field(default=16.0, gt=0)
     time_effect_penalty: float = Field(default=1.0, gt=0)
     baseline_smoothness: float = Field(default=1.0, ge=0)
     centre_penalty: float = Field(default=16.0, ge=0)

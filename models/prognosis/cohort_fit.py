@@ -27,6 +27,7 @@ IntArray = NDArray[np.int64]
 
 MIN_CENTRES = 2
 SEARCH_SALT = 53
+SMALL_COHORT, SMALL_COHORT_REPEATS = 300, 4  # one division of few patients into folds decides by luck
 EVENTS_FOR_OWN_PENALTIES = 300  # causes with fewer share one choice: held-out likelihoods of a few events are noise
 MIN_GROUPS_FOR_SEARCH = 20  # fewer patients than this: the first candidates are used, nothing is searched
 
@@ -121,8 +122,10 @@ def _choose_strengths(
     if not causes or int(patients.max()) + 1 < MIN_GROUPS_FOR_SEARCH:
         return (strongest,) * len(plan.methods), {}
     part, groups = _search_part(rows, patients, settings)
-    folds = assign_folds(part.cause[: len(groups)], groups, settings.num_cv_folds, settings.seed)
-    search = PenaltySearch(part, space.static_columns, num_centres, folds, settings)
+    repeats = SMALL_COHORT_REPEATS if len(groups) < SMALL_COHORT else 1
+    cause = part.cause[: len(groups)]
+    folds = [assign_folds(cause, groups, settings.num_cv_folds, settings.seed + repeat) for repeat in range(repeats)]
+    search = PenaltySearch(part, space.static_columns, num_centres, np.array(folds), settings)
     few = tuple(cause for cause in causes if plan.num_events[cause - 1] < EVENTS_FOR_OWN_PENALTIES)
     alone = [(cause,) for cause in causes if cause not in few]
     found: dict[int, Strengths] = {}

@@ -108,7 +108,7 @@ class PenaltySearch:
         rows: Patients and copies.
         columns: Static columns without centres.
         num_centres: Centre columns.
-        folds: Fold of each patient, shape (N,).
+        folds: Fold of each patient, one row per repeat, shape (repeats, N).
         settings: Candidates and fixed penalties.
     """
 
@@ -129,11 +129,16 @@ class PenaltySearch:
         rows = replace(self.rows, static=self.rows.static[:, active])
         kept = np.concatenate([np.ones(len(rows.log_time), bool), active, np.ones(rows.sizes[2], bool)])
         penalty = Penalty(penalty.matrix[np.ix_(kept, kept)], penalty.centre[kept])
-        return sum(self._fold_loss(rows, penalty, fold, cause) for fold in np.unique(self.folds) for cause in causes)
+        return sum(
+            self._fold_loss(rows, penalty, folds == fold, cause)
+            for folds in self.folds
+            for fold in np.unique(folds)
+            for cause in causes
+        ) / len(self.folds)
 
-    def _fold_loss(self, rows: Rows, penalty: Penalty, fold: int, cause: int) -> float:
-        held_out = self.folds[rows.patient] == fold
-        is_patient = np.arange(len(held_out)) < len(self.folds)
+    def _fold_loss(self, rows: Rows, penalty: Penalty, in_fold: NDArray[np.bool_], cause: int) -> float:
+        held_out = in_fold[rows.patient]
+        is_patient = np.arange(len(held_out)) < len(in_fold)
         train, test = rows.take(~held_out), rows.take(held_out & is_patient)
         if self.num_centres:
             test.static[:, -self.num_centres :] = 0.0  # a new patient is predicted for the average centre
