@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from data_pipeline import read_volume
 from data_pipeline.phantoms import CohortSettings, draw_truths
-from data_pipeline.phantoms.cohort import PlannedScan, make_planned_scan, plan_scan
+from data_pipeline.phantoms.cohort import make_planned_scan, plan_scan
 from data_pipeline.phantoms.patients import PatientTruth
 from data_pipeline.phantoms.scan import Scan
 
@@ -54,13 +54,15 @@ def columns_of(scan: Scan) -> list[tuple[NDArray[np.int16], float]]:
     """Three axial slices and a coronal one, with their aspect."""
     count, rows = scan.hu.shape[:2]
     gap, row, _ = scan.grid.spacing_mm
-    planes = [(scan.hu[int(count * share)], 1.0) for share in (0.28, 0.45, 0.65)]
+    crop = slice(int(0.1 * rows), int(0.93 * rows))
+    planes = [(scan.hu[int(count * share)][crop], 1.0) for share in (0.28, 0.45, 0.65)]
     return [*planes, (scan.hu[::-1, int(rows * 0.52)], gap / row)]
 
 
 def save(figure: plt.Figure, path: Path) -> None:
     """Write a picture small enough for a repository."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    figure.subplots_adjust(wspace=0.03 if "sheet" in path.name else 0.25, hspace=0.10)
     figure.savefig(path, dpi=95, bbox_inches="tight", pad_inches=0.02, pil_kwargs={"optimize": True})
     plt.close(figure)
     from PIL import Image
@@ -97,17 +99,18 @@ def severity_sheet(settings: CohortSettings, path: Path) -> None:
     save(figure, path)
 
 
-def full_size_sheet(path: Path) -> tuple[Scan, PlannedScan]:
-    """One full-size patient, large."""
-    settings = CohortSettings(seed=SEED, num_patients=80, size="full")
-    truth = examples(settings)["nsip"][-4]
-    planned = plan_scan(settings, truth.columns, truth.index)
-    scan = make_planned_scan(settings, planned, truth.index)
+def made(settings: CohortSettings, kind: str, place: int) -> Scan:
+    """The scan of one example of a kind."""
+    truth = examples(settings)[kind][place]
+    return make_planned_scan(settings, plan_scan(settings, truth.columns, truth.index), truth.index)
+
+
+def full_size_sheet(scan: Scan, path: Path) -> None:
+    """Two slices of one full-size patient, large."""
     figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.7))
     for column, share in enumerate((0.3, 0.5)):
         show(axes[column], scan.hu[int(len(scan.hu) * share)])
     save(figure, path)
-    return scan, planned
 
 
 def noise_power(hu: NDArray[np.int16], pixel_mm: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -194,19 +197,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/pictures/phantoms"))
     parser.add_argument("--real", type=Path, help="folder of one real CT series, for the curves")
+    parser.add_argument("--only", nargs="+", choices=["sheets", "full", "curves"], default=["sheets", "full", "curves"])
     args = parser.parse_args()
-    settings = CohortSettings(seed=SEED, num_patients=150, size="small")
-    contact_sheet(settings, args.out / "patterns_sheet.png")
-    severity_sheet(settings, args.out / "severity_sheet.png")
-    full_size_sheet(args.out / "full_size_sheet.png")
-    if args.real:
-        normal = CohortSettings(seed=SEED, num_patients=150, size="full", difficulty="easy")
-        truth = examples(normal)["infection"][0]
-        comparison(
-            make_planned_scan(normal, plan_scan(normal, truth.columns, truth.index), truth.index),
-            args.real,
-            args.out / "curves.png",
-        )
+    small = CohortSettings(seed=SEED, num_patients=150, size="small")
+    full = CohortSettings(seed=SEED, num_patients=150, size="full")
+    if "sheets" in args.only:
+        contact_sheet(small, args.out / "patterns_sheet.png")
+        severity_sheet(small, args.out / "severity_sheet.png")
+    if "full" in args.only:
+        full_size_sheet(made(full, "nsip", -4), args.out / "full_size_sheet.png")
+    if "curves" in args.only and args.real:
+        comparison(made(full, "infection", 0), args.real, args.out / "curves.png")
 
 
 if __name__ == "__main__":

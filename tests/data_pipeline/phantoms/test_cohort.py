@@ -44,6 +44,7 @@ def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(cohort: P
     assert digests(again) == digests(cohort)
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_vector_units_of_the_processor(tmp_path: Path) -> None:
     program = (
         "import sys; from data_pipeline.phantoms import generate_cohort; "
