@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+CACHED_VOXELS = 300_000  # float32 voxels that fit the cache of one core, beside their neighbours
+
 
 @dataclass(frozen=True, eq=False)
 class AxisWeights:
@@ -119,14 +121,28 @@ def resample(
         Shape (I', J', K'), float32.
     """
     ratios = [new / old for new, old in zip(new_spacing_mm, spacing_mm, strict=True)]
-    # The axis that loses most samples goes first: later passes see less data.
-    for axis in sorted(range(3), key=lambda item: -ratios[item]):
+    maps = []
+    for axis, ratio in enumerate(ratios):
         size = values.shape[axis]
-        new_size = output_size(size, spacing_mm[axis], new_spacing_mm[axis])
-        positions = axis_positions(size, ratios[axis], new_size)
+        positions = axis_positions(size, ratio, output_size(size, spacing_mm[axis], new_spacing_mm[axis]))
         if axis in nearest_axes:
-            weights = nearest_weights(positions, size)
+            maps.append(nearest_weights(positions, size))
         else:
-            weights = axis_weights(positions, size, ratios[axis], anti_alias=anti_alias)
-        values = apply_axis(values, weights, axis)
-    return values
+            maps.append(axis_weights(positions, size, ratio, anti_alias=anti_alias))
+    order = sorted(range(3), key=lambda axis: -values.stride()[axis])  # slowest axis in memory first
+    mapped = _map_all(values.permute(order), [maps[axis] for axis in order])
+    return mapped.permute([order.index(axis) for axis in range(3)])
+
+
+def _map_all(values: torch.Tensor, maps: list[AxisWeights]) -> torch.Tensor:
+    """Map all three axes, a few output planes at a time on the CPU: what is worked on stays in its cache."""
+    outer, *inner = maps
+    planes = len(outer.index)
+    step = planes if values.is_cuda else max(1, CACHED_VOXELS // (values.shape[1] * values.shape[2]))
+    parts = []
+    for start in range(0, planes, step):
+        part = apply_axis(values, AxisWeights(outer.index[start : start + step], outer.weight[start : start + step]), 0)
+        for axis, weights in enumerate(inner, start=1):
+            part = apply_axis(part, weights, axis)
+        parts.append(part)
+    return torch.cat(parts)
