@@ -6,21 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_pipeline.phantoms.body_frame import Frame, build_frame
 from data_pipeline.phantoms.grid import Field, Grid
 from data_pipeline.phantoms.habitus import Habitus
-from data_pipeline.phantoms.randomness import STABLE_DECIMALS
 from data_pipeline.phantoms.shapes import FAR_MM, circle, ellipsoid, superellipse
+from data_pipeline.phantoms.skeleton import rib_cage, spine_of
 
 FAT_HU = -102.0
 MUSCLE_HU = 52.0
 BLOOD_HU = 42.0
 LIVER_HU = 58.0
 SPLEEN_HU = 50.0
-MARROW_HU = 170.0
-CORTEX_HU = 620.0
-CARTILAGE_HU = 110.0
-DISC_HU = 78.0
-GIRDLE_FROM = 0.45  # share of lung height above which there are shoulder blades
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,57 +57,7 @@ class Anatomy:
     hila: tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
-def _stable(values: Field) -> Field:
-    """Root of a small table of powers, rounded before: equal bits on every processor."""
-    return np.sqrt(np.maximum(np.round(values, STABLE_DECIMALS), 0.0)).astype(np.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class _Frame:
-    """Curves along z, shaped (Z, 1, 1), that all parts of the chest hang on."""
-
-    z: Field
-    y: Field
-    x: Field  # measured from the curved spine's midline
-    height: Field  # share of lung height
-    half_width: Field
-    half_depth: Field
-    centre_y: Field
-    body_half_width: Field
-    body_half_depth: Field
-
-    def above(self, first: int) -> _Frame:
-        """The part from a slice upwards."""
-        parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return _Frame(**{name: part[first:] if part.shape[0] > 1 else part for name, part in parts.items()})
-
-
-def _frame(habitus: Habitus, grid: Grid) -> _Frame:
-    z, y, x = grid.coordinates()
-    height = z / np.float32(habitus.lung_height)
-    above = np.clip((height - 0.36) / 0.67, 0, 1)
-    taper = _stable(1 - above.astype(np.float64) ** 2.6)
-    below = np.clip((0.25 - height) / 0.5, 0, 1)
-    half_width = np.float32(habitus.chest_half_width) * np.maximum(taper, 0.05) * (1 - 0.05 * below)
-    receding = np.clip((height - 0.25) / 0.80, 0, 1)
-    depth_taper = _stable(1 - receding.astype(np.float64) ** 2.2)
-    half_depth = np.float32(habitus.chest_half_depth) * np.maximum(depth_taper, 0.08)
-    bow = (height - 0.5) ** 2 * np.float32(4)
-    centre_y = (
-        np.float32(habitus.spine_curve) * (0.5 - bow) + (np.float32(habitus.chest_half_depth) - half_depth) * 0.45
-    )
-    midline = np.float32(habitus.scoliosis) * np.clip(1 - bow, -1, 1)
-    shoulder = np.clip((height - 0.72) / 0.28, 0, 1.3)
-    wall = habitus.fat + habitus.muscle + 9
-    body_half_width = habitus.chest_half_width + wall + np.float32(36 if habitus.arms_down else 20) * shoulder
-    neck = np.clip((height - 1.02) / 0.3, 0, 1)
-    body_half_depth = (habitus.chest_half_depth + wall * 0.85 + 6) * (1 - 0.22 * np.clip(shoulder, 0, 1) - 0.1 * neck)
-    return _Frame(
-        z, y, x - midline, height, half_width, half_depth, centre_y, body_half_width + 0 * z, body_half_depth + 0 * z
-    )
-
-
-def _body(habitus: Habitus, frame: _Frame) -> Field:
+def _body(habitus: Habitus, frame: Frame) -> Field:
     body = superellipse(frame.x, frame.y - 0.4 * frame.centre_y, frame.body_half_width, frame.body_half_depth)
     if habitus.breast > 0:
         front = -float(habitus.chest_half_depth) - habitus.fat * 0.5 - habitus.muscle
@@ -128,7 +74,7 @@ def _body(habitus: Habitus, frame: _Frame) -> Field:
     return body
 
 
-def _lungs(habitus: Habitus, frame: _Frame, thorax: Field) -> Field:
+def _lungs(habitus: Habitus, frame: Frame, thorax: Field) -> Field:
     """Two lungs with paravertebral gutters and diaphragm recesses, before the mediastinum is taken out."""
     lungs = np.full(thorax.shape, FAR_MM, np.float32)
     for side, dome, scale in (
@@ -152,70 +98,6 @@ def _lungs(habitus: Habitus, frame: _Frame, thorax: Field) -> Field:
     return np.maximum(lungs, thorax)
 
 
-def _spine(habitus: Habitus, frame: _Frame) -> tuple[Field, Field, Field]:
-    """Vertebrae with discs, canal, arches and processes: distance, HU, and distance to the vertebral bodies alone."""
-    centre_y = frame.centre_y + frame.half_depth * 0 + np.float32(habitus.chest_half_depth - 27)
-    y = frame.y - centre_y
-    body = superellipse(frame.x, y, 17.0, 13.5)
-    period = np.float32(habitus.rib_spacing * 0.92)
-    phase = np.abs(np.mod(frame.z, period) / period - 0.5)
-    marrow = np.where(phase > 0.40, np.float32(DISC_HU), np.float32(MARROW_HU))
-    rim = np.clip(1 - np.abs(body + 1.2) / 2.2, 0, 1) * (phase <= 0.42)
-    values = marrow + rim * (CORTEX_HU - 200)
-    canal = circle(frame.x, y - 24, 8.5 + 0 * frame.z)
-    arch = np.maximum(circle(frame.x, y - 24, 13.5 + 0 * frame.z), -canal)
-    process = superellipse(frame.x, y - 48, 4.0, 18.0) + 6 * (phase > 0.3)
-    wings = superellipse(frame.x, y - 30, 34.0, 5.5) + 8 * (phase > 0.2)
-    posterior = np.minimum(np.minimum(arch, process), np.maximum(wings, -canal))
-    values = np.where(posterior < body, np.float32(430), values).astype(np.float32)
-    return np.minimum(body, posterior), values, body
-
-
-def _rib_cage(habitus: Habitus, frame: _Frame, thorax: Field) -> tuple[Field, Field]:
-    """Sloping ribs, costal cartilage, sternum, clavicles and shoulder blades: distance and HU."""
-    spacing = np.float32(habitus.rib_spacing)
-    front = np.clip((frame.centre_y - frame.y) / np.float32(habitus.chest_half_depth), -1, 1)
-    sideways = np.abs(frame.x) / np.float32(habitus.chest_half_width)
-    level = frame.z + spacing * (1.35 * front + (1 - front) * np.float32(0.75) * sideways)
-    vertical = (np.mod(level, spacing) - spacing / 2) * np.float32(0.62)
-    depth = thorax - 5.5
-    rib = np.sqrt(depth * depth + vertical * vertical) - 4.2
-    rib = np.maximum(rib, (frame.z - np.float32(1.0 * habitus.lung_height)) * 0.7)
-    cartilage = (front > 0.62) & (np.abs(frame.x) < 62)
-    shell = np.clip(1 - np.abs(rib + 0.8) / 2.0, 0, 1)
-    values = np.where(cartilage, np.float32(CARTILAGE_HU), 250 + shell * (CORTEX_HU - 250)).astype(np.float32)
-    sternum_y = frame.centre_y - np.float32(habitus.chest_half_depth) * _upper_depth(frame, habitus) - 8
-    sternum = superellipse(frame.x, frame.y - sternum_y, 19.0, 6.0)
-    sternum = np.maximum(sternum, np.abs(frame.height - 0.60) * np.float32(habitus.lung_height) - 78)
-    values = np.where(sternum < rib, np.float32(230), values)
-    bones = np.minimum(rib, sternum)
-    first = int(np.searchsorted(frame.height.ravel(), GIRDLE_FROM))
-    girdle = _shoulder_girdle(habitus, frame.above(first))
-    values[first:] = np.where(girdle < bones[first:], np.float32(420), values[first:])
-    bones[first:] = np.minimum(bones[first:], girdle)
-    return bones, values.astype(np.float32)
-
-
-def _shoulder_girdle(habitus: Habitus, frame: _Frame) -> Field:
-    """Shoulder blades and clavicles."""
-    bones: Field = np.full((1, 1, 1), FAR_MM, np.float32)
-    for side in (-1.0, 1.0):
-        blade_y = frame.centre_y + frame.half_depth * 0.55 + 34
-        tilt = (frame.x - side * 98) * np.float32(side * 0.75)
-        blade = superellipse(frame.x - side * 98, frame.y - blade_y + tilt, 44.0, 4.0)
-        blade = np.maximum(blade, np.abs(frame.height - 0.80) * np.float32(habitus.lung_height) - 62)
-        clavicle_y = frame.centre_y - frame.half_depth - 22 + np.abs(frame.x) * np.float32(0.18)
-        rise = frame.z - np.float32(habitus.lung_height) * 0.95 - (np.abs(frame.x) - 60) * np.float32(0.22)
-        clavicle = np.sqrt((frame.y - clavicle_y) ** 2 + rise**2) - 6.5
-        clavicle = np.maximum(clavicle, np.abs(frame.x - side * 85) - 62)
-        bones = np.minimum(bones, np.minimum(blade, clavicle))
-    return bones
-
-
-def _upper_depth(frame: _Frame, habitus: Habitus) -> Field:
-    return frame.half_depth / np.float32(habitus.chest_half_depth)
-
-
 @dataclass
 class _Organs:
     """Collects organs: the nearest one gives its HU."""
@@ -228,7 +110,7 @@ class _Organs:
         self.distance = np.minimum(self.distance, organ)
 
 
-def _mediastinum(habitus: Habitus, frame: _Frame, blood_hu: float) -> tuple[_Organs, Field]:
+def _mediastinum(habitus: Habitus, frame: Frame, blood_hu: float) -> tuple[_Organs, Field]:
     """Heart, great vessels, oesophagus; and the distance to all that keeps the lungs apart."""
     height, z = np.float32(habitus.lung_height), frame.z
     y = frame.y - frame.centre_y
@@ -270,7 +152,7 @@ def _mediastinum(habitus: Habitus, frame: _Frame, blood_hu: float) -> tuple[_Org
     return organs, apart
 
 
-def _abdomen(frame: _Frame, organs: _Organs, thorax: Field, habitus: Habitus) -> None:
+def _abdomen(frame: Frame, organs: _Organs, thorax: Field, habitus: Habitus) -> None:
     """Liver, spleen and stomach under the diaphragm; what is not lung below there is theirs."""
     y = frame.y - frame.centre_y
     top = np.float32(habitus.dome_right)
@@ -284,7 +166,7 @@ def _abdomen(frame: _Frame, organs: _Organs, thorax: Field, habitus: Habitus) ->
     organs.add(liver, LIVER_HU)
 
 
-def _table(habitus: Habitus, frame: _Frame) -> Field:
+def _table(habitus: Habitus, frame: Frame) -> Field:
     """Two curved shells, 30 mm apart, under the back (or under the breast bone of a prone patient)."""
     side = -1.0 if habitus.is_prone else 1.0
     low = np.float32(np.round(float(frame.body_half_depth.max()) + 4, 3))
@@ -302,12 +184,12 @@ def build_anatomy(habitus: Habitus, grid: Grid, *, blood_hu: float = BLOOD_HU) -
         grid: Grid of the fields; 2-4 mm steps suffice, edges are placed by distance.
         blood_hu: HU of blood, raised by contrast.
     """
-    frame = _frame(habitus, grid)
+    frame = build_frame(habitus, grid)
     thorax = superellipse(frame.x, frame.y - frame.centre_y, frame.half_width, frame.half_depth)
     thorax = np.maximum(thorax, (frame.z - np.float32(habitus.lung_height)) * np.float32(0.8))
     body = _body(habitus, frame)
-    spine, spine_hu, vertebrae = _spine(habitus, frame)
-    cage, cage_hu = _rib_cage(habitus, frame, thorax)
+    spine, spine_hu, vertebrae = spine_of(habitus, frame)
+    cage, cage_hu = rib_cage(habitus, frame, thorax)
     organs, apart = _mediastinum(habitus, frame, blood_hu)
     lungs = np.maximum(_lungs(habitus, frame, thorax), -np.minimum(apart, vertebrae - 4))
     _abdomen(frame, organs, thorax, habitus)
@@ -335,7 +217,7 @@ def build_anatomy(habitus: Habitus, grid: Grid, *, blood_hu: float = BLOOD_HU) -
     )
 
 
-def _muscle(habitus: Habitus, frame: _Frame, body: Field, thorax: Field) -> Field:
+def _muscle(habitus: Habitus, frame: Frame, body: Field, thorax: Field) -> Field:
     """A coat around the rib cage: thick beside the spine and over the upper front, all of the shoulder girdle."""
     depth = np.float32(habitus.chest_half_depth)
     behind = np.clip((frame.y - frame.centre_y) / depth, 0, 1.3)
@@ -352,7 +234,7 @@ def _muscle(habitus: Habitus, frame: _Frame, body: Field, thorax: Field) -> Fiel
     return np.asarray(np.maximum(np.maximum(muscle, body + np.float32(max(0.35 * habitus.fat, 3.0))), 1 - thorax))
 
 
-def _fissures(habitus: Habitus, frame: _Frame) -> Field:
+def _fissures(habitus: Habitus, frame: Frame) -> Field:
     """Oblique fissure of each lung, horizontal fissure of the right one; distance in mm."""
     height, depth = np.float32(habitus.lung_height), np.float32(habitus.chest_half_depth)
     y = (frame.y - frame.centre_y) / depth

@@ -1,0 +1,80 @@
+"""Bones of the chest as signed distances and HU: spine, ribs, sternum, shoulder girdle."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data_pipeline.phantoms.body_frame import Frame
+from data_pipeline.phantoms.grid import Field
+from data_pipeline.phantoms.habitus import Habitus
+from data_pipeline.phantoms.shapes import FAR_MM, circle, superellipse
+
+MARROW_HU = 170.0
+CORTEX_HU = 620.0
+CARTILAGE_HU = 110.0
+DISC_HU = 78.0
+GIRDLE_FROM = 0.45  # share of lung height above which there are shoulder blades
+
+
+def spine_of(habitus: Habitus, frame: Frame) -> tuple[Field, Field, Field]:
+    """Vertebrae with discs, canal, arches and processes: distance, HU, and distance to the vertebral bodies alone."""
+    centre_y = frame.centre_y + frame.half_depth * 0 + np.float32(habitus.chest_half_depth - 27)
+    y = frame.y - centre_y
+    body = superellipse(frame.x, y, 17.0, 13.5)
+    period = np.float32(habitus.rib_spacing * 0.92)
+    phase = np.abs(np.mod(frame.z, period) / period - 0.5)
+    marrow = np.where(phase > 0.40, np.float32(DISC_HU), np.float32(MARROW_HU))
+    rim = np.clip(1 - np.abs(body + 1.2) / 2.2, 0, 1) * (phase <= 0.42)
+    values = marrow + rim * (CORTEX_HU - 200)
+    canal = circle(frame.x, y - 24, 8.5 + 0 * frame.z)
+    arch = np.maximum(circle(frame.x, y - 24, 13.5 + 0 * frame.z), -canal)
+    process = superellipse(frame.x, y - 48, 4.0, 18.0) + 6 * (phase > 0.3)
+    wings = superellipse(frame.x, y - 30, 34.0, 5.5) + 8 * (phase > 0.2)
+    posterior = np.minimum(np.minimum(arch, process), np.maximum(wings, -canal))
+    values = np.where(posterior < body, np.float32(430), values).astype(np.float32)
+    return np.minimum(body, posterior), values, body
+
+
+def rib_cage(habitus: Habitus, frame: Frame, thorax: Field) -> tuple[Field, Field]:
+    """Sloping ribs, costal cartilage, sternum, clavicles and shoulder blades: distance and HU."""
+    spacing = np.float32(habitus.rib_spacing)
+    front = np.clip((frame.centre_y - frame.y) / np.float32(habitus.chest_half_depth), -1, 1)
+    sideways = np.abs(frame.x) / np.float32(habitus.chest_half_width)
+    level = frame.z + spacing * (1.35 * front + (1 - front) * np.float32(0.75) * sideways)
+    vertical = (np.mod(level, spacing) - spacing / 2) * np.float32(0.62)
+    depth = thorax - 5.5
+    rib = np.sqrt(depth * depth + vertical * vertical) - 4.2
+    rib = np.maximum(rib, (frame.z - np.float32(1.0 * habitus.lung_height)) * 0.7)
+    cartilage = (front > 0.62) & (np.abs(frame.x) < 62)
+    shell = np.clip(1 - np.abs(rib + 0.8) / 2.0, 0, 1)
+    values = np.where(cartilage, np.float32(CARTILAGE_HU), 250 + shell * (CORTEX_HU - 250)).astype(np.float32)
+    sternum_y = frame.centre_y - np.float32(habitus.chest_half_depth) * _upper_depth(frame, habitus) - 8
+    sternum = superellipse(frame.x, frame.y - sternum_y, 19.0, 6.0)
+    sternum = np.maximum(sternum, np.abs(frame.height - 0.60) * np.float32(habitus.lung_height) - 78)
+    values = np.where(sternum < rib, np.float32(230), values)
+    bones = np.minimum(rib, sternum)
+    first = int(np.searchsorted(frame.height.ravel(), GIRDLE_FROM))
+    girdle = _shoulder_girdle(habitus, frame.above(first))
+    values[first:] = np.where(girdle < bones[first:], np.float32(420), values[first:])
+    bones[first:] = np.minimum(bones[first:], girdle)
+    return bones, values.astype(np.float32)
+
+
+def _shoulder_girdle(habitus: Habitus, frame: Frame) -> Field:
+    """Shoulder blades and clavicles."""
+    bones: Field = np.full((1, 1, 1), FAR_MM, np.float32)
+    for side in (-1.0, 1.0):
+        blade_y = frame.centre_y + frame.half_depth * 0.55 + 34
+        tilt = (frame.x - side * 98) * np.float32(side * 0.75)
+        blade = superellipse(frame.x - side * 98, frame.y - blade_y + tilt, 44.0, 4.0)
+        blade = np.maximum(blade, np.abs(frame.height - 0.80) * np.float32(habitus.lung_height) - 62)
+        clavicle_y = frame.centre_y - frame.half_depth - 22 + np.abs(frame.x) * np.float32(0.18)
+        rise = frame.z - np.float32(habitus.lung_height) * 0.95 - (np.abs(frame.x) - 60) * np.float32(0.22)
+        clavicle = np.sqrt((frame.y - clavicle_y) ** 2 + rise**2) - 6.5
+        clavicle = np.maximum(clavicle, np.abs(frame.x - side * 85) - 62)
+        bones = np.minimum(bones, np.minimum(blade, clavicle))
+    return bones
+
+
+def _upper_depth(frame: Frame, habitus: Habitus) -> Field:
+    return frame.half_depth / np.float32(habitus.chest_half_depth)
