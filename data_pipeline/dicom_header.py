@@ -1,8 +1,7 @@
-"""One DICOM file's header as typed facts: what a series shares, what an image has of its own. Decodes no pixel."""
+"""One DICOM file's header: where its data set starts, how it is written, which images it holds. Decodes no pixel."""
 
 from __future__ import annotations
 
-import math
 import zlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -10,14 +9,31 @@ from functools import lru_cache
 from data_pipeline.dicom_elements import (
     LONG_VRS,
     SHORT_VRS,
-    Encoding,
     MalformedDicomError,
     NeedMoreBytesError,
     PixelSpan,
     Walk,
     walk_dataset,
-    walk_items,
 )
+from data_pipeline.dicom_images import (
+    ACQUISITION_NUMBER,
+    ACQUISITION_TIME,
+    ENHANCED_CT_CLASSES,
+    FRAME_GROUPS,
+    INSTANCE_NUMBER,
+    NUM_FRAMES,
+    POSITION,
+    SHARED_GROUPS,
+    SHARED_TAG_LIST,
+    SOP_INSTANCE_UID,
+    TEMPORAL_POSITION,
+    Instance,
+    integer_of,
+    shared_facts,
+    text_of,
+    vector_of,
+)
+from data_pipeline.enhanced_frames import enhanced_frames
 from data_pipeline.sources import read_span, read_start
 from data_pipeline.transfer_syntaxes import (
     EXPLICIT_BIG,
@@ -30,129 +46,15 @@ from data_pipeline.transfer_syntaxes import (
 )
 from domain.findings import QualityCode
 
-Vector = tuple[float, float, float]
-
 FIRST_READ_BYTES = 16 << 10  # holds nearly every CT header; one page-cached read
 MAX_HEADER_BYTES = 256 << 20  # enhanced objects with thousands of frames reach tens of MB
 MAX_INFLATED_BYTES = 1 << 30  # of a deflated data set
-MAX_FRAMES = 20_000
-
-CT_IMAGE_CLASS = "1.2.840.10008.5.1.4.1.1.2"
-ENHANCED_CT_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"})
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
-
-# Shared by the images of a series: (field, tag), in the order of the raw tuple they are parsed from.
-_SHARED_TAGS: tuple[tuple[str, int], ...] = (
-    ("image_type", 0x00080008),
-    ("sop_class", 0x00080016),
-    ("study_date", 0x00080020),
-    ("modality", 0x00080060),
-    ("manufacturer", 0x00080070),
-    ("study_description", 0x00081030),
-    ("series_description", 0x0008103E),
-    ("model", 0x00081090),
-    ("patient_id", 0x00100020),
-    ("contrast_agent", 0x00180010),
-    ("body_part", 0x00180015),
-    ("slice_thickness_mm", 0x00180050),
-    ("protocol", 0x00181030),
-    ("gantry_tilt_degrees", 0x00181120),
-    ("kernel", 0x00181210),
-    ("patient_position", 0x00185100),
-    ("study_uid", 0x0020000D),
-    ("series_uid", 0x0020000E),
-    ("series_number", 0x00200011),
-    ("orientation", 0x00200037),
-    ("samples_per_pixel", 0x00280002),
-    ("photometric", 0x00280004),
-    ("rows", 0x00280010),
-    ("columns", 0x00280011),
-    ("pixel_spacing_mm", 0x00280030),
-    ("bits_allocated", 0x00280100),
-    ("bits_stored", 0x00280101),
-    ("pixel_representation", 0x00280103),
-    ("burned_in", 0x00280301),
-    ("intercept", 0x00281052),
-    ("slope", 0x00281053),
-    ("lossy", 0x00282110),
-)
-_SHARED_TAG_LIST = tuple(tag for _, tag in _SHARED_TAGS)
-SOP_INSTANCE_UID, ACQUISITION_TIME, ACQUISITION_NUMBER = 0x00080018, 0x00080032, 0x00200012
-INSTANCE_NUMBER, POSITION, TEMPORAL_POSITION, NUM_FRAMES = 0x00200013, 0x00200032, 0x00200100, 0x00280008
-SHARED_GROUPS, FRAME_GROUPS = 0x52009229, 0x52009230
 WANTED = frozenset(
-    {*_SHARED_TAG_LIST, SOP_INSTANCE_UID, ACQUISITION_TIME, ACQUISITION_NUMBER, INSTANCE_NUMBER, POSITION}
+    {*SHARED_TAG_LIST, SOP_INSTANCE_UID, ACQUISITION_TIME, ACQUISITION_NUMBER, INSTANCE_NUMBER, POSITION}
     | {TEMPORAL_POSITION, NUM_FRAMES, SHARED_GROUPS, FRAME_GROUPS}
 )
 _META_CLASS, _META_SYNTAX = 0x00020002, 0x00020010
-_NUMBERS = frozenset({"slice_thickness_mm", "gantry_tilt_degrees", "intercept", "slope"})
-_COUNTS = frozenset({"samples_per_pixel", "rows", "columns", "bits_allocated", "bits_stored", "pixel_representation"})
-
-
-@dataclass(frozen=True, slots=True)
-class SharedFacts:
-    """Facts that the images of a series share; None or empty where the header is silent."""
-
-    image_type: tuple[str, ...] = ()
-    sop_class: str = ""
-    study_date: str = ""
-    modality: str = ""
-    manufacturer: str = ""
-    study_description: str = ""
-    series_description: str = ""
-    model: str = ""
-    patient_id: str = ""
-    contrast_agent: str = ""
-    body_part: str = ""
-    slice_thickness_mm: float | None = None
-    protocol: str = ""
-    gantry_tilt_degrees: float | None = None
-    kernel: str = ""
-    patient_position: str = ""
-    study_uid: str = ""
-    series_uid: str = ""
-    series_number: str = ""
-    orientation: tuple[float, ...] | None = None
-    samples_per_pixel: int | None = None
-    photometric: str = ""
-    rows: int | None = None
-    columns: int | None = None
-    pixel_spacing_mm: tuple[float, ...] | None = None
-    bits_allocated: int | None = None
-    bits_stored: int | None = None
-    pixel_representation: int | None = None
-    burned_in: str = ""
-    intercept: float | None = None
-    slope: float | None = None
-    lossy: str = ""
-    transfer_syntax: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """One image: a single-frame file, or one frame of an enhanced object.
-
-    Attributes:
-        source: File, or archive member.
-        frame_index: Frame within the file.
-        num_frames: Frames the file holds.
-        position_mm: ImagePositionPatient, LPS.
-        pixel: Where PixelData is, counted from the start of the file (of the inflated data set when deflated).
-        problem: The file is damaged: it counts towards its series, but cannot be read.
-    """
-
-    source: str
-    shared: SharedFacts
-    sop_uid: str = ""
-    position_mm: Vector | None = None
-    instance_number: int | None = None
-    acquisition_number: int | None = None
-    temporal_position: int | None = None
-    acquisition_time: str = ""
-    frame_index: int = 0
-    num_frames: int = 1
-    pixel: PixelSpan | None = None
-    problem: QualityCode | None = None
 
 
 class HeaderError(Exception):
@@ -231,9 +133,9 @@ def _find_dataset(buffer: bytes, size: int) -> tuple[int, str]:
     start = 132 if has_preamble else 0
     if buffer[start : start + 2] == b"\x02\x00" and buffer[start + 4 : start + 6] in SHORT_VRS | LONG_VRS:
         start, meta = _walk_meta(buffer, start, size)
-        if _text(meta.get(_META_CLASS)) == DICOMDIR_CLASS:
+        if text_of(meta.get(_META_CLASS)) == DICOMDIR_CLASS:
             raise HeaderError(None, "a DICOMDIR is an index, not an image", is_ignored=True)
-        declared = _text(meta.get(_META_SYNTAX))
+        declared = text_of(meta.get(_META_SYNTAX))
         if declared:
             return start, declared
     guessed = _guess_encoding(buffer[start : start + 12])
@@ -302,60 +204,6 @@ def _inflate(source: str, start: int) -> bytes:
     return inflated
 
 
-# ------------------------------------------------------------------------------------------------- typed facts
-
-
-def _text(raw: bytes | None) -> str:
-    return "" if raw is None else raw.decode("latin-1").strip(" \0\r\n\t")
-
-
-def _numbers(raw: bytes | None) -> tuple[float, ...] | None:
-    """Values of a decimal string; None where any is no finite number."""
-    if not raw or b"_" in raw:
-        return None
-    try:
-        values = tuple(float(part) for part in raw.replace(b"\0", b"").split(b"\\"))
-    except ValueError:
-        return None
-    return values if all(math.isfinite(value) and abs(value) < 1e9 for value in values) else None
-
-
-def _number(raw: bytes | None) -> float | None:
-    values = _numbers(raw)
-    return values[0] if values else None
-
-
-def _integer(raw: bytes | None) -> int | None:
-    value = _number(raw)
-    return None if value is None else int(value)
-
-
-def _vector(raw: bytes | None) -> Vector | None:
-    values = _numbers(raw)
-    return (values[0], values[1], values[2]) if values is not None and len(values) == 3 else None
-
-
-@lru_cache(maxsize=8192)
-def _shared_facts(raw: tuple[bytes | None, ...], syntax_uid: str, *, is_big_endian: bool) -> SharedFacts:
-    """Parse the shared attributes once per different set of them, not once per file."""
-    order = "big" if is_big_endian else "little"
-    fields: dict[str, object] = {"transfer_syntax": syntax_uid}
-    for (name, _), value in zip(_SHARED_TAGS, raw, strict=True):
-        if name in _COUNTS:
-            is_short = value is not None and len(value) >= 2
-            fields[name] = int.from_bytes(value[:2], order) if value is not None and is_short else None  # type: ignore[arg-type]
-        elif name in _NUMBERS:
-            fields[name] = _number(value)
-        elif name in {"orientation", "pixel_spacing_mm"}:
-            numbers = _numbers(value)
-            fields[name] = numbers if numbers and len(numbers) == (6 if name == "orientation" else 2) else None
-        elif name == "image_type":
-            fields[name] = tuple(part.strip().upper() for part in _text(value).split("\\")) if value else ()
-        else:
-            fields[name] = _text(value)
-    return SharedFacts(**fields)  # type: ignore[arg-type]
-
-
 @lru_cache(maxsize=8192)
 def _one_span(span: PixelSpan) -> PixelSpan:
     """Equal spans are one object: the files of a series nearly all have the same."""
@@ -364,24 +212,24 @@ def _one_span(span: PixelSpan) -> PixelSpan:
 
 def _instances_of(source: str, walk: Walk, syntax: TransferSyntax, size: int) -> tuple[Instance, ...]:
     values = walk.values
-    raw = tuple([values.get(tag) for tag in _SHARED_TAG_LIST])
-    shared = _shared_facts(raw, syntax.uid, is_big_endian=syntax.encoding.is_big_endian)
+    raw = tuple([values.get(tag) for tag in SHARED_TAG_LIST])
+    shared = shared_facts(raw, syntax.uid, is_big_endian=syntax.encoding.is_big_endian)
     if not shared.modality and not shared.sop_class and walk.pixel is None:
         raise HeaderError(QualityCode.NOT_DICOM, "neither modality nor SOP class: not an image", is_ignored=True)
     first = Instance(
         source,
         shared,
-        sop_uid=_text(values.get(SOP_INSTANCE_UID)),
-        position_mm=_vector(values.get(POSITION)),
-        instance_number=_integer(values.get(INSTANCE_NUMBER)),
-        acquisition_number=_integer(values.get(ACQUISITION_NUMBER)),
-        temporal_position=_integer(values.get(TEMPORAL_POSITION)),
-        acquisition_time=_text(values.get(ACQUISITION_TIME)),
+        sop_uid=text_of(values.get(SOP_INSTANCE_UID)),
+        position_mm=vector_of(values.get(POSITION)),
+        instance_number=integer_of(values.get(INSTANCE_NUMBER)),
+        acquisition_number=integer_of(values.get(ACQUISITION_NUMBER)),
+        temporal_position=integer_of(values.get(TEMPORAL_POSITION)),
+        acquisition_time=text_of(values.get(ACQUISITION_TIME)),
         pixel=None if walk.pixel is None else _one_span(walk.pixel),
     )
-    num_frames = _integer(values.get(NUM_FRAMES))
+    num_frames = integer_of(values.get(NUM_FRAMES))
     if shared.sop_class in ENHANCED_CT_CLASSES or (FRAME_GROUPS in values and shared.modality == "CT"):
-        frames = _enhanced_frames(first, walk, syntax.encoding, num_frames or 1)
+        frames = enhanced_frames(first, walk, syntax.encoding, num_frames or 1)
     else:
         frames = (first if num_frames in {None, 1} else replace(first, num_frames=num_frames or 1),)
     problem = _pixel_problem(frames[0], syntax, size)
@@ -420,61 +268,3 @@ def _ends_with_delimiter(first: Instance, size: int, *, is_inflated: bool) -> bo
             return False
         position += 8 + length
     return False
-
-
-# ----------------------------------------------------------------------------------- enhanced multi-frame objects
-
-_PLANE_POSITION, _PLANE_ORIENTATION, _PIXEL_MEASURES = 0x00209113, 0x00209116, 0x00289110
-_VALUE_TRANSFORM, _FRAME_CONTENT, _CT_RECONSTRUCTION, _CT_FRAME_TYPE = 0x00289145, 0x00209111, 0x00189314, 0x00189329
-_FRAME_TYPE, _ACQUISITION_FRAME, _TEMPORAL_INDEX = 0x00089007, 0x00209156, 0x00209128
-_GROUP_SEQUENCES = frozenset(
-    {_PLANE_POSITION, _PLANE_ORIENTATION, _PIXEL_MEASURES, _VALUE_TRANSFORM, _FRAME_CONTENT}
-    | {_CT_RECONSTRUCTION, _CT_FRAME_TYPE}
-)
-_GROUP_VALUES = frozenset({*_SHARED_TAG_LIST, POSITION, _FRAME_TYPE, _ACQUISITION_FRAME, _TEMPORAL_INDEX})
-
-
-def _functional_groups(sequence: bytes | None, encoding: Encoding) -> list[dict[int, bytes]]:
-    """For each item: the wanted values of all its functional groups, flat."""
-    if sequence is None:
-        return []
-    flat = []
-    for item in walk_items(sequence, encoding, _GROUP_SEQUENCES):
-        values: dict[int, bytes] = {}
-        for group in item.values.values():
-            for walk in walk_items(group, encoding, _GROUP_VALUES)[:1]:
-                values |= walk.values
-        flat.append(values)
-    return flat
-
-
-def _enhanced_frames(first: Instance, walk: Walk, encoding: Encoding, num_frames: int) -> tuple[Instance, ...]:
-    """One instance per frame, each with its own geometry and rescale (PS3.3 C.7.6.16)."""
-    shared_groups = _functional_groups(walk.values.get(SHARED_GROUPS), encoding)
-    frame_groups = _functional_groups(walk.values.get(FRAME_GROUPS), encoding)
-    if num_frames > MAX_FRAMES or num_frames < 1 or len(frame_groups) != num_frames:
-        raise MalformedDicomError(f"{num_frames} frames declared, {len(frame_groups)} described")
-    common = {tag: value for tag, value in walk.values.items() if tag in _GROUP_VALUES}
-    common |= shared_groups[0] if shared_groups else {}
-    frames = []
-    for index, group in enumerate(frame_groups):
-        values = common | group
-        if _FRAME_TYPE in values:
-            values[0x00080008] = values[_FRAME_TYPE]
-        raw = tuple([values.get(tag) for tag in _SHARED_TAG_LIST])
-        facts = _shared_facts(raw, first.shared.transfer_syntax, is_big_endian=encoding.is_big_endian)
-        temporal = group.get(_TEMPORAL_INDEX)
-        acquisition = group.get(_ACQUISITION_FRAME)
-        order = "big" if encoding.is_big_endian else "little"
-        frames.append(
-            replace(
-                first,
-                shared=facts,
-                position_mm=_vector(values.get(POSITION)),
-                temporal_position=int.from_bytes(temporal, order) if temporal else None,  # type: ignore[arg-type]
-                acquisition_number=int.from_bytes(acquisition, order) if acquisition else None,  # type: ignore[arg-type]
-                frame_index=index,
-                num_frames=num_frames,
-            )
-        )
-    return tuple(frames)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePath
 
-from data_pipeline.dicom_header import HeaderError, Instance, read_header
+from data_pipeline.dicom_header import HeaderError, read_header
+from data_pipeline.dicom_images import Instance
 from data_pipeline.geometry import ROUNDING_MM
 from data_pipeline.quality import QualityPolicy, load_policy
 from data_pipeline.readers.metaimage import describe_metaimage

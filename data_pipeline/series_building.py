@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import PurePath
 
-from data_pipeline.dicom_header import Instance
+from data_pipeline.dicom_images import Instance
 from data_pipeline.geometry import (
     GeometryError,
     SliceStack,

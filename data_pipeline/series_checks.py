@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from data_pipeline.dicom_header import CT_IMAGE_CLASS, ENHANCED_CT_CLASSES, SharedFacts
+from data_pipeline.dicom_images import CT_IMAGE_CLASS, ENHANCED_CT_CLASSES, SharedFacts
 from data_pipeline.geometry import judge_spacing, slice_normal
 from data_pipeline.quality import AIR_LIKE_HU, MIN_VOXELS, QualityPolicy, load_kernel_table
 from data_pipeline.series_building import Candidate

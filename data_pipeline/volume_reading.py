@@ -9,7 +9,7 @@ from typing import Any
 
 from data_pipeline.bright_padding import remove_bright_padding
 from data_pipeline.content_checks import check_content
-from data_pipeline.dicom_header import Instance
+from data_pipeline.dicom_images import Instance
 from data_pipeline.discovery import survey_with_headers
 from data_pipeline.quality import QualityPolicy, load_policy
 from data_pipeline.readers.dicom_series import read_dicom

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.dicom_header import HeaderError, Instance, read_header
+from data_pipeline.dicom_header import HeaderError, read_header
+from data_pipeline.dicom_images import Instance
 from data_pipeline.readers.pixel_errors import PixelError
 from data_pipeline.readers.slice_reading import read_slice_into
 from domain.findings import QualityCode

@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.dicom_header import Instance
+from data_pipeline.dicom_images import Instance
 from data_pipeline.readers.pixel_errors import PixelError
 from data_pipeline.readers.slice_reading import SliceReport
 from domain.findings import QualityCode

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.dicom_header import HeaderError, Instance, read_header
+from data_pipeline.dicom_header import HeaderError, read_header
+from data_pipeline.dicom_images import Instance
 from data_pipeline.geometry import GeometryError, build_stack, stack_affine
 from data_pipeline.quality import QualityPolicy, load_kernel_table, load_policy
 from data_pipeline.readers.decoder_process import decode_in_processes

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.dicom_header import HeaderError, Instance, read_header
+from data_pipeline.dicom_header import HeaderError, read_header
+from data_pipeline.dicom_images import Instance
 from data_pipeline.readers.encapsulated import read_frame
 from data_pipeline.readers.hounsfield import StoredValues, to_hounsfield
 from data_pipeline.readers.pixel_codecs import decode_frame
