@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from data_pipeline.case_matching import MatchedCase, match_cases
@@ -14,6 +18,8 @@ from domain.findings import QualityCode
 from domain.patterns import vote_probabilities
 from domain.records import Case
 from domain.specs import PreprocessSpec
+
+ROWS_WORTH_A_PROCESS = 16  # starting a process costs some seconds of imports
 
 Progress = Callable[[str, int, int], None]  # what is going on, units done, units in all
 
@@ -49,6 +55,7 @@ def load_training_cohort(
     *,
     cache_dir: Path,
     progress: Progress | None = None,
+    num_processes: int | None = None,
 ) -> TrainingCohort:
     """Find each case's scan and send it through the graph once, into the cache.
 
@@ -58,6 +65,7 @@ def load_training_cohort(
         spec: The graph.
         cache_dir: Where the items are kept for training.
         progress: Told the cases done.
+        num_processes: For cohorts large enough to be worth it; as many as there are cores when None.
 
     Raises:
         ScanFolderError: ``scans`` does not exist.
@@ -67,13 +75,13 @@ def load_training_cohort(
     rows = [row for row in matched if row.case is not None and row.case.scan is not None]
     kept: list[tuple[Case, Sample]] = []
     excluded: list[Exclusion] = []
-    for done, row in enumerate(rows, start=1):
+    problems = _fill_cache(rows, spec, cache_dir, num_processes)
+    for done, (row, problem) in enumerate(zip(rows, problems, strict=True), start=1):
         assert row.case is not None
-        try:
-            sample = _sample(row, row.case, len(kept))
-            GraphDataset([sample], spec, cache_dir=cache_dir)[0]
-            kept.append((row.case, sample))
-        except StudyError as problem:
+        if problem is None and row.series is not None:
+            target = vote_probabilities(row.case.pattern_votes)
+            kept.append((row.case, Sample(len(kept), row.series, target)))
+        elif problem is not None:
             excluded.append(Exclusion(row.case.case_id, problem.code, problem.message))
         if progress is not None:
             progress("reading scans", done, len(rows))
@@ -83,8 +91,26 @@ def load_training_cohort(
     return TrainingCohort(tuple(case for case, _ in kept), tuple(sample for _, sample in kept), tuple(excluded))
 
 
-def _sample(row: MatchedCase, case: Case, index: int) -> Sample:
+def _fill_cache(
+    rows: Sequence[MatchedCase], spec: PreprocessSpec, cache_dir: Path, num_processes: int | None
+) -> Iterator[StudyError | None]:
+    """Send every scan through the graph, in order; gives each row's problem, or None."""
+    work = partial(_problem_of, spec=spec, cache_dir=cache_dir)
+    processes = min(num_processes or os.cpu_count() or 1, len(rows) // ROWS_WORTH_A_PROCESS)
+    if processes < 2:
+        yield from map(work, rows)
+        return
+    # spawn: a fork of a process that runs torch's threads may hang
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(work, rows)
+
+
+def _problem_of(row: MatchedCase, *, spec: PreprocessSpec, cache_dir: Path) -> StudyError | None:
     if row.problem is not None:
-        raise row.problem
+        return row.problem
     assert row.series is not None, "a row that names a scan has a series or a problem"
-    return Sample(index, row.series, vote_probabilities(case.pattern_votes))
+    try:
+        GraphDataset([Sample(0, row.series, vote_probabilities(()))], spec, cache_dir=cache_dir)[0]
+    except StudyError as problem:
+        return problem
+    return None
