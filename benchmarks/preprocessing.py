@@ -169,7 +169,10 @@ def speed(repeats: int) -> str:
         "",
     ]
     lines += ["| step | wall s | CPU s |", "|---|---|---|"]
-    seconds = {name: median_seconds(action, repeats) for name, action in rows}
+    seconds: dict[str, tuple[float, float]] = {}
+    for name, action in rows:
+        seconds[name] = median_seconds(action, repeats)
+        print(name, seconds[name], file=sys.stderr, flush=True)
     lines += [f"| {name} | {wall:.2f} | {cpu:.2f} |" for name, (wall, cpu) in seconds.items()]
     ratio = seconds["resample: MONAI"][1] / seconds["resample: ours, linear"][1]
     aliased = seconds["resample: MONAI"][1] / seconds["resample: ours, anti-aliased"][1]
@@ -204,7 +207,7 @@ def surface_distance_mm(found: NDArray[np.bool_], truth: NDArray[np.bool_], spac
 def lungs(size: str, seeds: int, pictures: Path | None) -> str:
     """Masks and extents against the truth, per pattern."""
     lines = [
-        "| phantom | Dice | right side % | border p95 mm | GGO % / planted | consolidation % / planted "
+        "| phantom | Dice | given the right side % | border p95 mm | GGO % / planted | consolidation % / planted "
         "| reticulation % / planted |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -215,6 +218,7 @@ def lungs(size: str, seeds: int, pictures: Path | None) -> str:
             rows.append(_measure(chest))
             if pictures is not None and seed == 0:
                 _picture(chest, pictures / f"lungs_{kind}.png")
+            print(kind, seed, rows[-1], file=sys.stderr, flush=True)
         mean = np.nanmean(np.array(rows), axis=0)
         least = min(row[0] for row in rows)
         lines.append(
