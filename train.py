@@ -34,7 +34,7 @@ from domain.patterns import PATTERNS, load_pattern_vocabulary
 from domain.prognostic_data import PrognosticData
 from domain.progress import StepProgress
 from domain.quantities import NETWORK_QUANTITIES, TABLE_QUANTITIES
-from domain.records import Case, is_synthetic
+from domain.records import Case, SeriesRef, SeriesTable, is_synthetic
 from domain.settings import EvaluateSettings, PrognosisSettings, TrainSettings
 from domain.specs import PreprocessSpec
 from domain.strict_yaml import load_settings
@@ -46,6 +46,7 @@ from models.artefact_format import CohortSummary
 from models.backbones import BACKBONES
 from models.belief import fit_belief
 from models.fitting import CrossFit, RunContext, cross_fit
+from models.trainer import is_first_process
 from reports import evaluation_page
 
 SETTINGS_NAME = "settings.yaml"
@@ -56,6 +57,7 @@ EXAMPLE = """examples:
   python train.py --resume runs/my_cohort
 """
 
+SCANNER_COLUMNS = ("manufacturer", "kernel", "slice_thickness_mm")
 SLOW_COMPARATORS = ("forest", "boosting")  # `evaluate.py` fits them, too
 
 Rows = NDArray[np.int64]
@@ -128,13 +130,15 @@ def run(plan: Plan, progress: StepProgress) -> Path:
             augment=build_augment(settings.augment) if settings.augment.steps else None,
         ),
     )
+    if not is_first_process():
+        return plan.run_dir / "model.hrct"  # under torchrun, the first process goes on alone
     belief = fit_belief(fitted.outputs, [held_out for _, held_out in pairs])
     probabilities = belief.calibrated(fitted.outputs)
 
     everyone = (*cohort.cases, *without_image(table, cohort))  # the head learns from rows without a scan, too
     data = with_image_blocks(code_cohort(everyone, plan.antibodies, plan.covariates), fitted, probabilities)
     heads = fit_heads(plan, everyone, data, progress)
-    predictions = out_of_fold_predictions(plan, everyone, data, pairs)
+    predictions = out_of_fold_predictions(plan, everyone, data, pairs, scan_tables(cohort))
     results = evaluate_out_of_fold(plan, cohort.cases, predictions)
 
     parts = ArtefactParts(
@@ -177,6 +181,11 @@ def without_image(table: Sequence[Case], cohort: TrainingCohort) -> tuple[Case, 
     return tuple(case for case in table if case.case_id not in used)
 
 
+def scan_tables(cohort: TrainingCohort) -> list[SeriesTable]:
+    """Header facts of each scan, row by row."""
+    return [sample.source.table for sample in cohort.samples if isinstance(sample.source, SeriesRef)]
+
+
 def with_image_blocks(tables: PrognosticData, fitted: CrossFit, probabilities: NDArray[np.float64]) -> PrognosticData:
     """Tables with the image blocks of the same patients beside them, all of them out of fold.
 
@@ -215,17 +224,23 @@ def known_outcomes(cases: Sequence[Case], endpoint: Endpoint) -> Rows:
 
 
 def out_of_fold_predictions(
-    plan: Plan, cases: Sequence[Case], data: PrognosticData, pairs: Sequence[tuple[Rows, Rows]]
+    plan: Plan,
+    cases: Sequence[Case],
+    data: PrognosticData,
+    pairs: Sequence[tuple[Rows, Rows]],
+    scans: Sequence[SeriesTable],
 ) -> pd.DataFrame:
     """Pattern and prognosis of every case with a scan, by models that never saw it; columns of ``predictions.csv``."""
     endpoint = plan.endpoints[0]
-    num_scans = sum(len(held_out) for _, held_out in pairs)
+    num_scans = len(scans)
     assert data.pattern_probabilities is not None
     probabilities = data.pattern_probabilities[:num_scans]
     frame = pd.DataFrame({"case_key": data.case_ids[:num_scans]})
     for index, pattern in enumerate(PATTERNS):
         frame[f"p_{pattern}"] = probabilities[:, index]
     frame["pattern"] = [PATTERNS[index].value for index in probabilities.argmax(axis=1)]
+    for name in SCANNER_COLUMNS:  # evaluation looks for shortcuts through them
+        frame[name] = [getattr(scan, name) for scan in scans]
     assert data.quantitative is not None
     for name in TABLE_QUANTITIES:
         frame[name] = data.quantitative[:num_scans, data.quantitative_names.index(name)]
