@@ -14,7 +14,10 @@ from domain.settings import PrognosisSettings
 from models.prognosis import PrognosticModel
 
 DAYS = np.array([0.0, 1.0, 30.0, 90.0, 180.0, 365.0, 700.0, 1096.0])
-QUICK = PrognosisSettings(num_embedding_components=4, num_bootstrap=20)
+QUICK = PrognosisSettings(
+    num_embedding_components=4, num_bootstrap=20, gate_penalties=(10.0,), main_penalty_factors=(10.0,)
+)
+NO_BANDS = PrognosisSettings.model_validate(QUICK.model_dump() | {"num_bootstrap": 0})
 COMPETING = Variant(competing=True, untested=0.3)
 
 
@@ -198,7 +201,7 @@ def test_events_on_the_day_of_the_ct_are_events(cohort: PrognosticData) -> None:
     cause = np.where(np.arange(len(cohort)) < 20, 2, cohort.cause)
     model = PrognosticModel.fit(
         cohort.replaced(time_days=early, cause=cause),
-        PrognosisSettings(num_embedding_components=4, num_bootstrap=0),
+        NO_BANDS,
         endpoint_of(COMPETING),
     )
     first_days = model.cumulative_incidence(cohort, [3.0])["death"].mean()
@@ -212,15 +215,13 @@ def test_scaling_a_covariate_changes_nothing(
     assert patients.covariates is not None
     factor, shift = np.array([365.25, 0.01, 7.0]), np.array([0.0, 5.0, -3.0])
     other_unit = cohort.replaced(covariates=cohort.covariates * factor + shift)
-    refitted = PrognosticModel.fit(
-        other_unit, PrognosisSettings(num_embedding_components=4, num_bootstrap=0), endpoint_of(COMPETING)
-    )
+    refitted = PrognosticModel.fit(other_unit, NO_BANDS, endpoint_of(COMPETING))
     changed = patients.replaced(covariates=patients.covariates * factor + shift)
     np.testing.assert_allclose(refitted.survival(changed, DAYS), model.survival(patients, DAYS), atol=1e-8)
 
 
 def test_marginal_mode_averages_over_the_antibody_classes(cohort: PrognosticData, patients: PrognosticData) -> None:
-    settings = PrognosisSettings(num_embedding_components=4, num_bootstrap=10, untested_mode="marginal")
+    settings = PrognosisSettings.model_validate(QUICK.model_dump() | {"untested_mode": "marginal"})
     model = PrognosticModel.fit(cohort, settings, endpoint_of(COMPETING))
     assert patients.antibodies is not None
     one = patients.take([2]).replaced(antibodies=np.full_like(patients.antibodies[:1], -1))
