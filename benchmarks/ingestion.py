@@ -44,11 +44,11 @@ def reference_volume(num_slices: int, side: int) -> NDArray[np.int16]:
     return np.stack(slices).astype(np.int16)
 
 
-def write_reference(folder: Path, *, jpeg_ls: bool) -> None:
+def write_reference(folder: Path, *, jpeg_ls: bool, num_slices: int = NUM_SLICES) -> None:
     """The reference series, uncompressed or JPEG-LS."""
     tags = SeriesTags("BENCH", "F", 60.0, ("bench", jpeg_ls), bits_stored=12, is_signed=False, intercept=-1024)
     geometry = SeriesGeometry((-180.0, -180.0, -200.0), (0.75, 0.703, 0.703), 1.0)
-    paths = write_series(reference_volume(NUM_SLICES, SIDE), geometry, tags, folder, np.random.default_rng(1))
+    paths = write_series(reference_volume(num_slices, SIDE), geometry, tags, folder, np.random.default_rng(1))
     if jpeg_ls:
         for path in paths:
             compress(path)
@@ -200,6 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--slices", type=int, default=NUM_SLICES)
     parser.add_argument("--only", choices=("plain", "jpegls", "scan"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -213,17 +214,22 @@ def main() -> None:
             "",
         ]
         if arguments.only in (None, "plain"):
-            write_reference(work / "plain", jpeg_ls=False)
+            write_reference(work / "plain", jpeg_ls=False, num_slices=arguments.slices)
         if arguments.only in (None, "plain"):
             lines += [
-                f"## {NUM_SLICES} slices {SIDE} x {SIDE}, uncompressed",
+                f"## {arguments.slices} slices {SIDE} x {SIDE}, uncompressed",
                 "",
                 *reading_table(work / "plain", arguments.repeats),
                 "",
             ]
         if arguments.only in (None, "jpegls"):
-            write_reference(work / "jpegls", jpeg_ls=True)
-            lines += ["## The same in JPEG-LS", "", *reading_table(work / "jpegls", arguments.repeats), ""]
+            write_reference(work / "jpegls", jpeg_ls=True, num_slices=arguments.slices)
+            lines += [
+                f"## {arguments.slices} slices {SIDE} x {SIDE}, JPEG-LS",
+                "",
+                *reading_table(work / "jpegls", arguments.repeats),
+                "",
+            ]
         if arguments.only in (None, "scan"):
             lines += [
                 "## Header scan, series building and choice",

@@ -21,7 +21,8 @@ from data_pipeline.selection import SelectionOverrides, select_series
 from data_pipeline.series_building import Candidate, build_candidates, group_instances
 from data_pipeline.series_checks import check_series, phase_of
 from data_pipeline.series_keys import keyed_hash
-from data_pipeline.sources import list_sources, split_source
+from data_pipeline.source_listing import list_sources
+from data_pipeline.sources import split_source
 from data_pipeline.transfer_syntaxes import transfer_syntax
 from domain.errors import ScanFolderError
 from domain.findings import Decision, QualityCode, Severity, decide

@@ -1,4 +1,4 @@
-"""Where bytes come from: files of a tree and members of zip archives, read in place. Knows no format's content.
+"""Where bytes come from: files and members of zip archives, read in place. Knows no format's content.
 
 A source is a string: a path, or ``archive.zip!member``. Members are never written to disk, so a member's name cannot
 lead anywhere; names that try to are refused all the same, because such an archive was not made by a hospital.
@@ -10,16 +10,11 @@ import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from domain.findings import QualityCode
-from domain.records import FileRecord, FileStatus
-
 MEMBER_SEPARATOR = "!"
 MAX_MEMBER_BYTES = 4 << 30  # of one archive member; the largest enhanced CT object is about 2 GiB
-MAX_MEMBERS = 1_000_000
 MAX_RATIO = 250  # deflate reaches 1,000:1 on constant bytes; CT reaches 2:1 to 20:1
 RATIO_FREE_BYTES = 4 << 20  # small members may be all padding
 
@@ -80,7 +75,7 @@ def read_span(source: str, offset: int, length: int) -> bytes:
 
 
 def _read_member(path: str, member: str, count: int) -> tuple[bytes, int]:
-    archive = _open_archive(path, Path(path).stat().st_mtime_ns)
+    archive = open_archive(path, Path(path).stat().st_mtime_ns)
     try:
         info = archive.getinfo(member)
         if reason := refused_member(info):
@@ -94,7 +89,12 @@ def _read_member(path: str, member: str, count: int) -> tuple[bytes, int]:
 
 
 @lru_cache(maxsize=8)
-def _open_archive(path: str, modified_ns: int) -> zipfile.ZipFile:  # the time is part of the cache key
+def open_archive(path: str, modified_ns: int) -> zipfile.ZipFile:  # the time is part of the cache key
+    """An archive, opened once for all its members; again when the file has changed.
+
+    Raises:
+        OSError: It is no readable zip archive.
+    """
     try:
         return zipfile.ZipFile(path)
     except ARCHIVE_ERRORS as error:
@@ -115,58 +115,3 @@ def refused_member(info: zipfile.ZipInfo) -> str:
     if info.file_size > RATIO_FREE_BYTES and info.file_size > MAX_RATIO * max(info.compress_size, 1):
         return f"it declares {info.file_size} bytes in {info.compress_size}"
     return ""
-
-
-def list_sources(scans: Path) -> Iterator[str | FileRecord]:
-    """Every file below a folder (or the one file given), archives opened up; what cannot be listed as a record.
-
-    Links to folders are followed once; a link back up is not. Devices, pipes and sockets are passed over.
-    """
-    if scans.is_file():
-        yield from _expand(str(scans))
-        return
-    seen = {_identity(scans)}
-    folders = [str(scans)]
-    while folders:
-        folder = folders.pop()
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError:
-            yield FileRecord(folder, FileStatus.UNREADABLE, QualityCode.UNREADABLE)
-            continue
-        for entry in entries:
-            if entry.is_dir():
-                identity = _identity(Path(entry.path)) if entry.is_symlink() else None
-                if identity is None or identity not in seen:
-                    seen |= {identity} if identity else set()
-                    folders.append(entry.path)
-            elif entry.is_file():
-                yield from _expand(entry.path)
-            else:
-                status = FileStatus.UNREADABLE if entry.is_symlink() else FileStatus.IGNORED
-                yield FileRecord(entry.path, status, QualityCode.UNREADABLE)
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    facts = path.stat()
-    return facts.st_dev, facts.st_ino
-
-
-def _expand(path: str) -> Iterator[str | FileRecord]:
-    if not path.lower().endswith(".zip"):
-        yield path
-        return
-    try:
-        members = _open_archive(path, Path(path).stat().st_mtime_ns).infolist()
-    except OSError:
-        yield FileRecord(path, FileStatus.UNREADABLE, QualityCode.UNREADABLE)
-        return
-    declared = sum(info.file_size for info in members)
-    if len(members) > MAX_MEMBERS or declared > max(MAX_RATIO * Path(path).stat().st_size, RATIO_FREE_BYTES):
-        yield FileRecord(path, FileStatus.UNREADABLE, QualityCode.UNSAFE_ARCHIVE)
-        return
-    for info in members:
-        if info.is_dir():
-            continue
-        source = f"{path}{MEMBER_SEPARATOR}{info.filename}"
-        yield FileRecord(source, FileStatus.UNREADABLE, QualityCode.UNSAFE_ARCHIVE) if refused_member(info) else source

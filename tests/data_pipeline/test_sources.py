@@ -12,7 +12,8 @@ import pytest
 
 from data_pipeline import read_volume
 from data_pipeline.discovery import survey
-from data_pipeline.sources import list_sources, read_span, read_start
+from data_pipeline.source_listing import list_sources
+from data_pipeline.sources import read_span, read_start
 from domain.findings import QualityCode
 from domain.records import FileRecord, FileStatus
 
