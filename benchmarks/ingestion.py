@@ -118,6 +118,7 @@ def cpu_seconds() -> float:
 
 def timed(read: Callable[[Path], NDArray[np.int16]], folder: Path) -> tuple[float, float]:
     """Wall and processor seconds of one reading; decoder processes are ended so that their time counts."""
+    decoder_process._SHELF.close()
     start, cpu = time.perf_counter(), cpu_seconds()
     read(folder)
     wall = time.perf_counter() - start
