@@ -147,7 +147,7 @@ def non_proportional(scale: float) -> list[Line]:
         shown = f"{head:+.3f} (Cox main {main:+.3f}; C {c:.3f})"
         met = verdict(met=abs(head) <= limit)
         lines.append(
-            Line("non-proportional", num_patients, "bias of 90-day survival, MDA5", shown, f"|.| <= {limit:.2f}", met)
+            Line("non-proportional", num_patients, "bias of 90-day survival, MDA5", shown, f"within +-{limit:.2f}", met)
         )
     return lines
 
@@ -199,7 +199,7 @@ def untested(scale: float) -> list[Line]:
         )
         met = b_word and verdict(met=abs(bias) <= 0.03)
         lines.append(
-            Line(where, 1000, "bias of 1-year risk, untested", f"{bias:+.3f}", b_word and f"|.| <= {b_word}", met)
+            Line(where, 1000, "bias of 1-year risk, untested", f"{bias:+.3f}", b_word and f"within +-{b_word}", met)
         )
         shown = f"{bias_mda5:+.3f}; tested {bias_tested:+.3f}"
         lines.append(Line(where, 1000, "the same, untested MDA5; and tested patients", shown, "", ""))
@@ -277,7 +277,14 @@ def competing(scale: float) -> list[Line]:
         worst = figures[:, -1].max()
         met = verdict(met=worst < 1e-9)
         lines.append(
-            Line("competing risks", num_patients, "largest |S + sum of CIF - 1|", f"{worst:.0e}", "< 1e-9", met)
+            Line(
+                "competing risks",
+                num_patients,
+                "largest deviation of S + sum of CIF from 1",
+                f"{worst:.0e}",
+                "< 1e-9",
+                met,
+            )
         )
     return lines
 
