@@ -370,7 +370,7 @@ scikit-survival and lifelines. Made by `python benchmarks/prognosis.py` (`--sect
 sets of {TEST_SIZE} patients, means over training sets with seeds 0, 1, 2, ...; hospitals of the test sets are
 not those of training.
 
-The priors of the antibody effects were chosen with the sets of n = 100 in sight. On twelve other sets (seeds 100 to 111)
+The priors of the antibody effects were chosen with the sets of n = 100 in sight. On twelve other sets (seeds 100-111)
 the gap closed at n = 100 was 0.22 and over all 24 it is 0.28: the first line of that section is not securely met.
 """
 
