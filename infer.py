@@ -398,7 +398,7 @@ def main(arguments: Sequence[str]) -> ExitCode:
         if args.send_back:
             send_results(args)
     print(sentence(summary))
-    print(f"look at {args.out / 'report.html'}")
+    print(f"look at {args.out / ('report.html' if 'html' in settings.formats else 'cases')}")
     return summary.exit_code
 
 

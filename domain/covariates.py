@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
@@ -58,7 +59,7 @@ class CovariateEntry(Settings):
     unit: str = ""
     other_units: dict[str, float] = Field(default_factory=dict)
     scale: Scale = Scale.LINEAR
-    plausible_range: tuple[float, float] = (-math.inf, math.inf)
+    plausible_range: tuple[float, float] = (-sys.float_info.max, sys.float_info.max)  # JSON knows no infinity
     levels: tuple[str, ...] = ()
     source: str
 
