@@ -166,12 +166,20 @@ def _training_cohort(
     separate = [case for case in given if case.patient_id not in patients and case.outcome_in(endpoint.event_column)]
     if not separate:
         return None
-    table = context.training_predictions
-    if table is None:
-        table = pd.DataFrame({KEY_COLUMN: [case.case_id for case in separate]})
-    training = build_cohort(table, separate, endpoint, context.antibodies)
+    training = build_cohort(
+        _with_every_case(context.training_predictions, separate), separate, endpoint, context.antibodies
+    )
     enough = context.training_cases is not None or (training.cause > 0).sum() >= MIN_SEPARATE_TRAINING_EVENTS
     return training if enough else None
+
+
+def _with_every_case(predictions: pd.DataFrame | None, cases: Sequence[Case]) -> pd.DataFrame:
+    """A row for each case: what was predicted of it, or its key alone.
+
+    A model may have learnt from cases without a scan, and so may the comparators.
+    """
+    keys = pd.DataFrame({KEY_COLUMN: [case.case_id for case in cases]})
+    return keys if predictions is None else keys.merge(predictions, on=KEY_COLUMN, how="left", validate="1:1")
 
 
 def _summary(cohort: Cohort, predictions: pd.DataFrame, cases: Sequence[Case], endpoint: Endpoint) -> CohortSummary:
