@@ -60,17 +60,25 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m models",
         description="Look at a trained model folder.",
-        epilog="Example: python -m models verify runs/demo/model.hrct",
+        epilog="example: python -m models verify runs/demo/training/model.hrct",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    verify_parser = commands.add_parser("verify", help="check hashes and self-test")
+    verify_parser = commands.add_parser(
+        "verify", help="check hashes and self-test", epilog="example: python -m models verify model.hrct"
+    )
     verify_parser.add_argument("model", metavar="MODEL.hrct")
     verify_parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     verify_parser.set_defaults(run=verify)
-    card_parser = commands.add_parser("card", help="print the model card")
+    card_parser = commands.add_parser(
+        "card", help="print the model card", epilog="example: python -m models card model.hrct"
+    )
     card_parser.add_argument("model", metavar="MODEL.hrct")
     card_parser.set_defaults(run=card)
-    export_parser = commands.add_parser("export", help="write a MONAI bundle and ONNX")
+    export_parser = commands.add_parser(
+        "export",
+        help="write a MONAI bundle and ONNX",
+        epilog="example: python -m models export model.hrct --out exported",
+    )
     export_parser.add_argument("model", metavar="MODEL.hrct")
     export_parser.add_argument(
         "--out", required=True, metavar="DIR", help="folder that receives bundle/ and model.onnx"

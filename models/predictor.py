@@ -16,7 +16,7 @@ from domain.patterns import PATTERNS
 from domain.records import PatternPrediction
 from models.belief import Belief
 from models.devices import autocast, channels_last, place
-from models.evidence import gradient_evidence, mean_evidence, zone_shares
+from models.evidence import gradient_evidence, mean_evidence, scale_to_one, zone_shares
 from models.image_statistics import image_statistics
 from models.network import PatternNetwork
 
@@ -95,6 +95,7 @@ class Predictor:
         zones: dict[str, float] = {}
         if evidence is not None and batch_keys.IMAGE_MASK in item:
             zones = zone_shares(evidence.astype(np.float64), np.asarray(item[batch_keys.IMAGE_MASK])[0] > 0)
+            evidence = scale_to_one(torch.from_numpy(evidence) * sees(image[0]).cpu()).numpy()
         return PatternExamination(
             prediction=self.decide(raw, probabilities),
             probabilities=probabilities,
@@ -164,3 +165,18 @@ class Predictor:
             return None
         evidence: NDArray[np.float32] = mean_evidence(seen).cpu().numpy()
         return evidence
+
+
+def sees(image: Tensor) -> Tensor:
+    """Where a network is given anything: voxels not blank (0) in every channel.
+
+    A cell of the network's last layer is some centimetres wide, so its evidence spills over what the graph has hidden;
+    nothing there can have spoken. The zone table still counts the spill (``inside_lungs_share``).
+
+    Args:
+        image: Shape (C, I, J, K).
+
+    Returns:
+        Shape (I, J, K), float, 1 or 0.
+    """
+    return (image != 0).any(dim=0).float()

@@ -25,6 +25,15 @@ IMAGE_INPUT = "image"
 NOTHING = "\u2013"
 CONTRIBUTION_DAY = 365.0  # contributions are shown at the day nearest to this one
 SMALLEST_CONTRIBUTION = 0.005  # log hazard; anything smaller would print as 0.00
+UNIT_SIGNS = {  # how the unit at the end of a column's name is written for people
+    "percent": "%",
+    "ng_ml": "ng/mL",
+    "mg_dl": "mg/dL",
+    "u_ml": "U/mL",
+    "u_l": "U/L",
+    "pg_ml": "pg/mL",
+    "mmhg": "mmHg",
+}
 STATUS_LABELS = {
     CaseStatus.PREDICTED: "predicted",
     CaseStatus.ABSTAINED: "abstained",
@@ -205,6 +214,11 @@ def _covariate_names() -> dict[str, str]:
 
 
 @cache
+def _covariate_units() -> dict[str, str]:
+    return {entry.key: UNIT_SIGNS.get(entry.unit, entry.unit) for entry in load_covariate_vocabulary().covariates}
+
+
+@cache
 def _pattern_names() -> dict[str, str]:
     return {entry.key.value: entry.name for entry in load_pattern_vocabulary().patterns}
 
@@ -217,6 +231,11 @@ def antibody_name(key: str) -> str:
 def covariate_name(key: str) -> str:
     """Name of a covariate; the key in words for one of a cohort's own vocabulary."""
     return _covariate_names().get(key, _words(key))
+
+
+def covariate_text(key: str, value: float | str) -> str:
+    """Value of a covariate with its unit."""
+    return f"{value:.4g} {_covariate_units().get(key, '')}".strip() if isinstance(value, float | int) else value
 
 
 def pattern_name(key: str) -> str:

@@ -16,6 +16,8 @@ from domain.whole_files import write_whole
 from reports.case_view import (
     STATUS_LABELS,
     CaseView,
+    covariate_name,
+    covariate_text,
     horizon_nearest,
     percent,
     short_pattern_name,
@@ -92,6 +94,7 @@ def _environment() -> Environment:
     )
     filters: dict[str, Any] = {"percent": percent, "horizon": horizon_label, "short_pattern": short_pattern_name}
     environment.filters.update(filters)
+    environment.globals.update(covariate_name=covariate_name, covariate_text=covariate_text)
     return environment
 
 

@@ -30,9 +30,11 @@ def test_every_patient_has_one_row_that_adds_up(inferred: Path) -> None:
     table = pd.read_csv(inferred / "predictions.csv")
     assert len(table) == NUM_TEST_PATIENTS
     np.testing.assert_allclose(table[["p_nsip", "p_op", "p_mixed", "p_other"]].sum(axis=1), 1, atol=1e-5)
-    for day in (90, 365, 1826):
+    for day in (90, 365, 1826):  # follow-up of a small cohort may not support the last: then all of it is blank
         incidence = sum(table[f"cif_{cause}_{day}d"] for cause in ("death", "progression", "transplant"))
-        np.testing.assert_allclose(table[f"survival_{day}d"] + incidence, 1, atol=1e-5)
+        total = table[f"survival_{day}d"] + incidence
+        assert total.notna().all() or (day == 1826 and table[f"survival_{day}d"].isna().all())
+        np.testing.assert_allclose(total.dropna(), 1, atol=1e-5)
     assert (table["survival_90d"] >= table["survival_365d"]).all()
     assert (table["survival_365d_lo"] <= table["survival_365d"]).all()
     assert table["trained_on"].eq("synthetic patients").all()
@@ -93,7 +95,8 @@ def test_without_a_table_the_prognosis_says_image_only(trained: Trained, tmp_pat
     assert answer.returncode == 0, answer.stderr
     (row,) = pd.read_csv(tmp_path / "predictions.csv").to_dict("records")
     assert row["prognosis_mode"] == "image_only"
-    assert "antibod" in row["inputs_missing"]
+    assert "ab_mda5" in row["inputs_missing"]
+    assert row["inputs_used"] == "image"
 
 
 def test_a_row_without_a_scan_gets_a_prognosis_from_the_table_and_a_missing_scan_is_listed(

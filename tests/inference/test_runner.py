@@ -221,7 +221,13 @@ if __name__ == "__main__":
 def start_long_run(place: Path) -> subprocess.Popen[bytes]:
     program = place / "program.py"
     program.write_text(PROGRAM.format(folder=str(Path(__file__).parent), place=str(place)))
-    process = subprocess.Popen([sys.executable, str(program)], cwd=Path(__file__).parents[2], start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, str(program)],
+        cwd=Path(__file__).parents[2],
+        start_new_session=True,
+        # a test run in the background of a shell ignores Ctrl-C, and its children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )
     deadline = time.monotonic() + 30
     while not list((place / "out" / "cases").glob("case*.json")):
         assert time.monotonic() < deadline
