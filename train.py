@@ -46,6 +46,7 @@ from models.artefact_format import CohortSummary
 from models.backbones import BACKBONES
 from models.belief import fit_belief
 from models.fitting import CrossFit, RunContext, cross_fit
+from models.prognosis import sample_size_report
 from models.trainer import is_first_process
 from reports import evaluation_page
 
@@ -214,6 +215,8 @@ def fit_heads(
             progress.say(f"no case has an outcome: no prognosis for {endpoint.name!r}")
             continue
         training = with_outcomes(data, cases, endpoint).take(known)
+        for line in sample_size_report(training, plan.settings.prognosis, endpoint).lines():
+            progress.say(line)
         heads[endpoint.name] = PrognosticModel.fit(training, plan.settings.prognosis, endpoint)
     return heads
 

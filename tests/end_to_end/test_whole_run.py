@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.end_to_end.conftest import NUM_TEST_PATIENTS, Trained, command
+from tests.end_to_end.conftest import NUM_TEST_PATIENTS, ROOT, Trained, command
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "real"
 needs_real_scans = pytest.mark.skipif(not REAL.is_dir(), reason="the real scans are not on this machine")
@@ -119,6 +119,17 @@ def test_a_row_without_a_scan_gets_a_prognosis_from_the_table_and_a_missing_scan
     assert predictions.loc["with", "prognosis_mode"] == "full"
     assert failures.loc["gone", "code"] == "scan_not_found"
     assert len(predictions) + len(failures) == NUM_TEST_PATIENTS + 2
+
+
+def test_the_python_example_of_the_readme_runs(trained: Trained) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    program = text.split("```python\n")[1].split("```")[0]
+    program = program.replace('"scans"', repr(str(trained.test / "scans"))).replace(
+        '"model.hrct"', repr(str(trained.model))
+    )
+    answer = command("-c", program)
+    assert answer.returncode == 0, answer.stderr
+    assert "HorizonRisk" in answer.stdout
 
 
 @needs_real_scans
