@@ -14,7 +14,6 @@ import argparse
 import gzip
 import io
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -152,6 +151,12 @@ def peak_memory_gib(command: str) -> float:
         np.save(path, lean_volume().voxels.transpose(2, 1, 0))
         program = [sys.executable, __file__, command, "--out", str(path)]
         return float(subprocess.run(program, capture_output=True, text=True, check=True).stdout.split()[-1])
+
+
+def own_peak_gib() -> float:
+    """Peak resident memory of this process alone; getrusage would count that of the parent it was started from."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    return int(status["VmHWM"].split()[0]) / 2**20
 
 
 def speed(repeats: int) -> str:
@@ -354,7 +359,7 @@ def main() -> None:
         if arguments.mode == "memory":
             spec = load_settings(PreprocessSpec, config_path("preprocess/isotropic_3d.yaml"))
             run_graph(build_preprocess(spec), volume)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+        print(own_peak_gib())
         return
     modes: dict[str, Callable[[], str]] = {
         "speed": lambda: speed(arguments.repeats),
