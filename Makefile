@@ -48,7 +48,7 @@ test: $(VENV)/.tested
 	$(RUN) -m pytest -n 2 --dist loadfile
 
 lint: install
-	$(RUN) -m pip install --quiet --constraint constraints.txt ".[lint]"
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[lint]"
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
