@@ -41,7 +41,7 @@ from inference.merging import merge_runs
 from inference.private_files import case_key, open_log, run_secret, write_keys, write_series
 from inference.results import make_result, refused
 from inference.run_facts import Results, run_facts
-from inference.runner import RunOptions, RunSummary, StudyFinished, run_studies
+from inference.runner import RunOptions, RunSummary, Study, StudyFinished, run_studies
 from inference.watching import WatchTimes, follow
 from inference.worker import StagedWorker, Worker
 from models.artefact_format import read_manifest
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 QUANTIFY_SPEC = "preprocess/quantify_only.yaml"
 NO_MODEL = "no model: lungs and quantitative CT only"
 logger = logging.getLogger("infer")
-Study = StudyTask | CaseResult
 KeepStudies = Callable[[list[Study]], list[Study]]
 
 

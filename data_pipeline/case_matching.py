@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from domain.archive_members import MEMBER_SEPARATOR
 from domain.errors import StudyError
 from domain.findings import QualityCode, Severity, Stage
 from domain.records import Case, SeriesRef
-
-ARCHIVE_SEPARATOR = "!"  # ``archive.zip!member``
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,7 @@ def _is_named_by(study: Study, scan: str, scans: Path) -> bool:
         if scan == series.identity.study_uid:
             return True
         for file in series.files[:1]:
-            path = Path(file.split(ARCHIVE_SEPARATOR)[0]).resolve()
+            path = Path(file.split(MEMBER_SEPARATOR)[0]).resolve()
             if path == place or place in path.parents:
                 return True
     return False

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_pipeline.sources import MAX_RATIO, MEMBER_SEPARATOR, RATIO_FREE_BYTES, open_archive, refused_member
+from data_pipeline.sources import MAX_RATIO, RATIO_FREE_BYTES, open_archive, refused_member
+from domain.archive_members import MEMBER_SEPARATOR
 from domain.findings import QualityCode
 from domain.records import FileRecord, FileStatus
 

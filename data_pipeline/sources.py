@@ -13,7 +13,8 @@ import zlib
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-MEMBER_SEPARATOR = "!"
+from domain.archive_members import MEMBER_SEPARATOR
+
 MAX_MEMBER_BYTES = 4 << 30  # of one archive member; the largest enhanced CT object is about 2 GiB
 MAX_RATIO = 250  # deflate reaches 1,000:1 on constant bytes; CT reaches 2:1 to 20:1
 RATIO_FREE_BYTES = 4 << 20  # small members may be all padding

@@ -152,12 +152,12 @@ class Case:
 
 # ---------------------------------------------------------------------------------------------------- results
 
-SYNTHETIC_WORD = "synthetic"  # in ``trained_on``: every output then says that its figures say nothing about patients
+SYNTHETIC_WORDS = ("synthetic", "phantom")  # in ``trained_on``: every output then says that it is not about patients
 
 
 def is_synthetic(trained_on: str) -> bool:
     """A model was trained on synthetic patients, by its own words."""
-    return SYNTHETIC_WORD in trained_on.casefold()
+    return any(word in trained_on.casefold() for word in SYNTHETIC_WORDS)
 
 
 class Record(BaseModel):

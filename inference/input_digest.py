@@ -8,10 +8,10 @@ from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 
+from domain.archive_members import MEMBER_SEPARATOR
 from domain.records import Case, StudyTask
 from domain.specs import DIGEST_LENGTH, digest_of
 
-MEMBER_SEPARATOR = "!"  # ``archive.zip!member``
 BLOCK_BYTES = 4096  # read at the head, the middle and the tail of each file: header, pixels, last row
 
 

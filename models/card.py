@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from domain.records import is_synthetic
 from models.artefact_format import ArtefactManifest
 
 TEMPLATE = """# {name}
@@ -62,11 +63,10 @@ def write_card(manifest: ArtefactManifest, num_members: int) -> str:
     level = float(belief["conformal"]["level"])
     curve = "\n".join(f"| {c:.2f} | {s:.0%} | {a:.0%} |" for c, s, a in belief["abstention"]["curve"])
     params = ", ".join(f"{key} {value}" for key, value in sorted(manifest.model.backbone.params.items()))
-    is_synthetic = "synthetic" in manifest.trained_on.casefold()
     return TEMPLATE.format(
         name=manifest.name,
         trained_on=manifest.trained_on,
-        synthetic_warning=" - figures below say nothing about patients." if is_synthetic else ".",
+        synthetic_warning=" - figures below say nothing about patients." if is_synthetic(manifest.trained_on) else ".",
         prognosis=(
             f"Prognosis for: {', '.join(manifest.prognosis)}." if manifest.prognosis else "It gives no prognosis."
         ),

@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from domain.records import CaseResult, CaseStatus
+from domain.records import CaseResult, CaseStatus, is_synthetic
 from domain.whole_files import write_whole
 from reports.case_view import (
     STATUS_LABELS,
@@ -77,7 +77,7 @@ def write(results: Iterable[CaseResult], run_facts: Mapping[str, object], path: 
         status_tiles=_status_tiles(page),
         facts={name: value for name, value in run_facts.items() if not isinstance(value, Mapping)},
         fact_groups={name: value for name, value in run_facts.items() if isinstance(value, Mapping)},
-        is_synthetic=any("synthetic" in text.lower() or "phantom" in text.lower() for text in page.trained_on),
+        is_synthetic=any(is_synthetic(text) for text in page.trained_on),
         trained_on=", ".join(sorted(page.trained_on)),
         median_seconds=median(page.seconds) if page.seconds else None,
     )
