@@ -48,9 +48,9 @@ def _findings(raw: RawVolume, policy: QualityPolicy) -> Iterator[Finding]:
     if raw.voxels.size < MIN_VOXELS:
         return
     steps = [max(1, round(SAMPLE_MM / spacing)) for spacing in raw.affine.spacing_mm]
-    sample = np.ascontiguousarray(raw.voxels[:: steps[0], :: steps[1], :: steps[2]])
+    sample = raw.voxels[:: steps[0], :: steps[1], :: steps[2]].copy(order="A")  # in the order of memory: much faster
     spacing_mm = [step * spacing for step, spacing in zip(steps, raw.affine.spacing_mm, strict=True)]
-    if len(np.unique(sample)) <= FEW_VALUES:
+    if _num_values(sample) <= FEW_VALUES:
         yield policy.finding(QualityCode.NOT_A_CT_VOLUME, "hardly any different values: a mask or label map")
         return
     reason = not_hu_reason(sample, raw)
@@ -58,6 +58,11 @@ def _findings(raw: RawVolume, policy: QualityPolicy) -> Iterator[Finding]:
         yield policy.finding(QualityCode.NOT_HU, reason, lowest=round(raw.lowest_hu, 1))
         return
     yield from _lung_findings(estimate_lungs(sample, spacing_mm, raw), policy)
+
+
+def _num_values(sample: NDArray[np.int16]) -> int:
+    """How many different values there are."""
+    return int(np.count_nonzero(np.bincount(sample.ravel(order="K").view(np.uint16))))
 
 
 def not_hu_reason(sample: NDArray[np.int16], raw: RawVolume) -> str:

@@ -11,6 +11,7 @@ import stat
 import zipfile
 import zlib
 from functools import lru_cache
+from io import FileIO
 from pathlib import Path, PurePosixPath
 
 from domain.archive_members import MEMBER_SEPARATOR
@@ -69,7 +70,7 @@ def read_span(source: str, offset: int, length: int) -> bytes:
     path, member = split_source(source)
     if member:
         return _read_member(path, member, offset + length)[0][offset:]
-    with Path(path).open("rb", buffering=0) as stream:
+    with FileIO(path) as stream:
         there = os.fstat(stream.fileno()).st_size - offset  # a read allocates what it is asked for
         stream.seek(max(offset, 0))
         return stream.read(max(0, min(length, there)))

@@ -25,6 +25,7 @@ from domain.records import SeriesRef
 from domain.volume import Acquisition
 
 MAX_WORKERS = 8  # beyond this the memory bus is the limit
+RUN_SLICES = 8  # slices a thread takes at a time: handing over each one costs a third more
 
 
 def read_dicom(
@@ -101,9 +102,13 @@ def _read_slices(
     if codecs != {PixelCodec.NATIVE}:
         return decode_in_processes(instances, shape, workers)
     voxels = np.empty(shape, dtype=np.int16)
+
+    def read_run(start: int) -> list[SliceReport]:
+        return list(map(read_slice_into, instances[start : start + RUN_SLICES], voxels[start : start + RUN_SLICES]))
+
     with ThreadPoolExecutor(workers) as pool:
-        reports = list(pool.map(read_slice_into, instances, voxels))
-    return voxels, reports
+        runs = list(pool.map(read_run, range(0, shape[0], RUN_SLICES)))
+    return voxels, [report for run in runs for report in run]
 
 
 def decoded_digest(instance: Instance) -> bytes:

@@ -47,8 +47,7 @@ def to_hounsfield(raw: NDArray[Any], out: NDArray[np.int16], rule: StoredValues)
     Returns:
         Lowest value and the number of values below air.
     """
-    values = _clean_bits(raw, rule)
-    low, high = int(values.min()), int(values.max())
+    values, low, high = _clean_bits(raw, rule)
     intercept = int(rule.intercept)
     is_whole = rule.slope == 1.0 and rule.intercept == intercept
     fits = INT16.min <= low and high <= INT16.max and INT16.min <= low + intercept and high + intercept <= INT16.max
@@ -65,16 +64,14 @@ def to_hounsfield(raw: NDArray[Any], out: NDArray[np.int16], rule: StoredValues)
     return SliceFacts(float(scaled.min()), num_below)
 
 
-def _clean_bits(raw: NDArray[Any], rule: StoredValues) -> NDArray[Any]:
-    """Values of the low ``bits_stored`` bits: overlays may stand above them, some writers leave out the sign."""
-    num_bits = 8 * raw.dtype.itemsize
-    signed_type = np.dtype(f"i{raw.dtype.itemsize}")
-    values = raw.view(signed_type if rule.is_signed else np.dtype(f"u{raw.dtype.itemsize}"))
-    spare = num_bits - rule.bits_stored
-    if spare <= 0:
-        return values
+def _clean_bits(raw: NDArray[Any], rule: StoredValues) -> tuple[NDArray[Any], int, int]:
+    """Values of the low ``bits_stored`` bits, lowest, highest: overlays may stand above, some leave out the sign."""
+    size = raw.dtype.itemsize
+    values = raw.view(np.dtype(f"i{size}" if rule.is_signed else f"u{size}"))
     low, high = int(values.min()), int(values.max())
-    if rule.is_signed:
-        limit = 1 << (rule.bits_stored - 1)
-        return values if -limit <= low and high < limit else (values << spare) >> spare
-    return values if high < 1 << rule.bits_stored else values & ((1 << rule.bits_stored) - 1)
+    spare = 8 * size - rule.bits_stored
+    limit = 1 << (rule.bits_stored - rule.is_signed)
+    if spare <= 0 or (high < limit and low >= (-limit if rule.is_signed else 0)):
+        return values, low, high
+    values = (values << spare) >> spare if rule.is_signed else values & (limit - 1)
+    return values, int(values.min()), int(values.max())

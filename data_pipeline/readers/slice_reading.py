@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
+from io import FileIO
 from typing import Any
 
 import numpy as np
@@ -114,7 +114,7 @@ def _stored_values(instance: Instance, out: NDArray[np.int16]) -> NDArray[Any]:
 def _read_into(source: str, start: int, out: NDArray[np.int16]) -> None:
     """Bytes of a file straight into the volume; the GIL is free meanwhile."""
     view = memoryview(out).cast("B")  # type: ignore[arg-type]
-    with Path(source).open("rb", buffering=0) as stream:
+    with FileIO(source) as stream:
         stream.seek(start)
         done = 0
         while done < len(view):
