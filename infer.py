@@ -10,15 +10,15 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from data_pipeline import read_volume
 from data_pipeline.case_matching import MatchedCase, match_cases
 from data_pipeline.discovery import Survey, survey
 from data_pipeline.manifest import read_cases
+from data_pipeline.volume_reading import read_study
 from domain.affine import Affine
 from domain.antibodies import AntibodyVocabulary, load_antibody_vocabulary
 from domain.batch_keys import AFFINE, FINDINGS, IMAGE_AFFINE, LUNG_MASK, QUANTITATIVE_TABLE, VOLUME
@@ -67,17 +67,17 @@ class HrctWorker(StagedWorker):
         self.cases_dir = cases_dir
         self.dicom_dir = dicom_dir  # None: no DICOM results are asked for
 
-    def read(self, task: StudyTask) -> tuple[Volume, float]:
-        """Files to HU.
+    def read(self, task: StudyTask) -> tuple[Volume, SeriesRef, float]:
+        """Files to HU, the series that was read (the next best where the chosen one fails), and the seconds it took.
 
         Raises:
             StudyError: The series cannot be read, or what was read is no HU volume of a chest.
         """
         start = time.perf_counter()
-        volume = read_volume(task.series)
+        series, volume = read_study(task.series)
         if decide(volume.findings) is Decision.REJECT:
             raise refusal(volume.findings)
-        return volume, time.perf_counter() - start
+        return volume, series, time.perf_counter() - start
 
     def draw(self, key: str, item: Mapping[str, Any], evidence: Any = None) -> dict[str, str]:
         """Write the pictures of one study: file name -> caption."""
@@ -107,7 +107,8 @@ class ModelWorker(HrctWorker):
         Raises:
             StudyError: No lungs are found.
         """
-        volume, read_seconds = cast("tuple[Volume, float]", payload)
+        volume, series, read_seconds = cast("tuple[Volume, SeriesRef, float]", payload)
+        task = replace(task, series=series)
         case = task.case or Case(task.case_key, task.case_key)
         analysis = self.artefact.analyse(volume, antibodies=case.antibodies, covariates=case.covariates)
         assert analysis.item is not None
@@ -152,7 +153,8 @@ class QuantifyWorker(HrctWorker):
         """
         from data_pipeline.graph import run_graph
 
-        volume, read_seconds = cast("tuple[Volume, float]", payload)
+        volume, series, read_seconds = cast("tuple[Volume, SeriesRef, float]", payload)
+        task = replace(task, series=series)
         start = time.perf_counter()
         item = run_graph(self.graph, volume)
         graph_seconds = time.perf_counter() - start

@@ -43,8 +43,9 @@ class Sample:
 
 
 def read_source(source: Source) -> Volume:
-    """Read with the room's own reader. Imported when first used: the readers are heavy."""
-    volume: Volume = import_module("data_pipeline").read_volume(source)
+    """Read as inference reads: the next series of a study where the first fails. Imported when used: readers are heavy."""
+    reading = import_module("data_pipeline.volume_reading")
+    volume: Volume = reading.read_study(source)[1] if isinstance(source, SeriesRef) else reading.read_volume(source)
     return volume
 
 

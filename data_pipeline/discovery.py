@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path, PurePath
 
-from data_pipeline.dicom_header import HeaderError, read_header
 from data_pipeline.dicom_images import Instance
 from data_pipeline.geometry import ROUNDING_MM
+from data_pipeline.header_scan import NIFTI_SUFFIXES, Progress, scan_headers
+from data_pipeline.image_shelf import ImageShelf
 from data_pipeline.quality import QualityPolicy, load_policy
 from data_pipeline.readers.metaimage import describe_metaimage
 from data_pipeline.readers.nifti import describe_nifti
 from data_pipeline.selection import SelectionOverrides, select_series
-from data_pipeline.series_building import Candidate, build_candidates, group_instances
+from data_pipeline.series_building import Candidate, build_candidates, series_key_of
 from data_pipeline.series_checks import check_series, phase_of
 from data_pipeline.series_keys import keyed_hash
 from data_pipeline.source_listing import list_sources
 from data_pipeline.sources import split_source
+from data_pipeline.spool import FileListing
 from data_pipeline.transfer_syntaxes import transfer_syntax
 from domain.errors import ScanFolderError
+from domain.file_names import FileNames
 from domain.findings import Decision, QualityCode, Severity, decide
 from domain.records import FileRecord, FileStatus, SeriesRef, SeriesTable, SourceIdentity
-
-logger = logging.getLogger(__name__)
-
-CHUNK_FILES = 128
-MAX_SCAN_THREADS = 16
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
-METAIMAGE_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
-
-Progress = Callable[[int], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Survey:
@@ -48,10 +37,7 @@ class Survey:
     """
 
     series: tuple[SeriesRef, ...]
-    files: tuple[FileRecord, ...]
-
-
-ScanItem = Instance | FileRecord
+    files: Sequence[FileRecord]
 
 
 def survey(
@@ -93,88 +79,33 @@ def survey_with_headers(
     overrides: SelectionOverrides | None = None,
     num_threads: int | None = None,
 ) -> tuple[Survey, dict[str, tuple[Instance, ...]]]:
-    """As ``survey``, with the headers of each DICOM series by key, for reading at once what was just found."""
+    """As ``survey``, with the headers of each DICOM series by key, for reading at once what was just found.
+
+    The headers are there for trees that fit into memory, which is every tree of one study or of fifty.
+    """
     rules = policy or load_policy()
-    headers: dict[str, tuple[Instance, ...]] = {}
-    instances: list[Instance] = []
-    records: list[FileRecord] = []
-    volumes: list[SeriesRef] = []
-    for item in _scan(list_sources(root), progress, num_threads):
+    shelf, files, found = ImageShelf(series_key_of), FileListing(), []
+    for item in scan_headers(list_sources(root), progress, num_threads):
         if isinstance(item, Instance):
-            instances.append(item)
+            shelf.add(item)
         elif item.status is FileStatus.USED:
-            volumes.append(_volume_ref(item.path, rules, secret))
+            found.append(_volume_ref(item.path, rules, secret))
+            files.extend([_volume_record(found[-1])])
         else:
-            records.append(item)
-    found = []
-    for key, group in group_instances(instances).items():
+            files.extend([item])
+    headers: dict[str, tuple[Instance, ...]] = {}
+    is_large = shelf.is_on_disk
+    for key, group in shelf.take_all():
         for candidate in build_candidates(key, group, rules):
             found.append(_series_ref(candidate, rules, secret))
-            headers[found[-1].series_key] = candidate.instances
-            records += _file_records(candidate, found[-1])
-    records += [_volume_record(volume) for volume in volumes]
-    series = select_series(sorted([*found, *volumes], key=_reading_order), overrides)
-    return Survey(series, tuple(records)), headers
+            files.extend(_file_records(candidate, found[-1]))
+            if not is_large:
+                headers[found[-1].series_key] = candidate.instances
+    return Survey(select_series(sorted(found, key=_reading_order), overrides), files), headers
 
 
 def _reading_order(series: SeriesRef) -> tuple[str, str, str]:
     return series.identity.study_uid, series.identity.path, series.series_key
-
-
-# ---------------------------------------------------------------------------------------------- header scan
-
-
-def _scan(
-    sources: Iterable[str | FileRecord], progress: Progress | None, num_threads: int | None
-) -> Iterator[ScanItem]:
-    """Headers of all sources, in order.
-
-    Threads, not processes: a warm scan is quick enough in one, and what makes a hospital's share slow is waiting for
-    it, which threads do side by side. Only a few chunks are under way at a time, however many files there are.
-    """
-    workers = num_threads or min(MAX_SCAN_THREADS, 2 * (os.cpu_count() or 1))
-    iterator, done = iter(sources), 0
-    with ThreadPoolExecutor(workers) as pool:
-        pending: deque[tuple[Future[list[ScanItem]], int]] = deque()
-        while True:
-            chunk = list(islice(iterator, CHUNK_FILES)) if len(pending) < 4 * workers else []
-            if chunk:
-                pending.append((pool.submit(scan_chunk, chunk), len(chunk)))
-                continue
-            if not pending:
-                return
-            future, count = pending.popleft()
-            yield from future.result()
-            done += count
-            if progress:
-                progress(done)
-
-
-def scan_chunk(sources: list[str | FileRecord]) -> list[ScanItem]:
-    """Headers of some sources: an instance per image, a record for everything else."""
-    found: list[ScanItem] = []
-    for source in sources:
-        if isinstance(source, FileRecord):
-            found.append(source)
-        else:
-            found += scan_source(source)
-    return found
-
-
-def scan_source(source: str) -> list[ScanItem]:
-    """Header of one source. A volume file (NIfTI, MetaImage) comes back as a record marked as used."""
-    lower = source.lower()
-    if lower.endswith(NIFTI_SUFFIXES) or lower.endswith(METAIMAGE_SUFFIXES):
-        return [FileRecord(source, FileStatus.USED)]
-    try:
-        return list(read_header(source).instances)
-    except HeaderError as error:
-        logger.debug("a file gives no image: %s", error)
-        status = FileStatus.IGNORED if error.is_ignored else FileStatus.UNREADABLE
-        return [FileRecord(source, status, error.code)]
-    except OSError as error:
-        logger.debug("a file cannot be read: %s", type(error).__name__)
-        return [FileRecord(source, FileStatus.UNREADABLE, QualityCode.UNREADABLE)]
 
 
 # ------------------------------------------------------------------------------------------------- references
@@ -189,7 +120,7 @@ def _series_ref(candidate: Candidate, policy: QualityPolicy, secret: bytes | Non
         series_key=keyed_hash(secret, "series", candidate.study, candidate.series, candidate.part),
         study_key=keyed_hash(secret, "study", candidate.study),
         reader="dicom",
-        files=files,
+        files=FileNames.of(files),
         table=_table(candidate, len(files)),
         findings=findings,
         decision=decide(findings),

@@ -14,7 +14,7 @@ from data_pipeline.deidentify import AUDIT_COLUMNS, export_deidentified
 from data_pipeline.inspect_command import add_scan_arguments, survey_folder, survey_options
 from data_pipeline.nifti_writer import nifti_bytes
 from data_pipeline.tables import csv_text, files_csv, series_csv
-from data_pipeline.volume_reading import read_volume
+from data_pipeline.volume_reading import read_study
 from domain.errors import ExitCode, OutputFolderError, StudyError
 from domain.records import FindingRecord, SeriesRef
 from domain.volume import Volume
@@ -92,7 +92,7 @@ def _attempt(
 
 
 def _export(series: SeriesRef, out: Path, options: dict[str, Any]) -> str:
-    volume = read_volume(series, policy=options["policy"])
+    series, volume = read_study(series, policy=options["policy"])
     write_whole(out / f"{series.series_key}.nii.gz", nifti_bytes(volume))
     write_whole(out / f"{series.series_key}.json", json.dumps(facts_of(series, volume), indent=1) + "\n")
     return f"{volume.voxels.shape[2]} slices"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,17 +88,27 @@ def survey_folder(scans: Path, options: dict[str, Any]) -> Survey:
     return found
 
 
-def judge_voxels(series: SeriesRef, policy: QualityPolicy) -> SeriesRef:
-    """A chosen series with what its voxels say added; other series as they are."""
-    if not series.selected:
-        return series
+def judge_voxels(listed: Sequence[SeriesRef], policy: QualityPolicy) -> tuple[SeriesRef, ...]:
+    """The chosen series with what their voxels say added; where one fails, the next best one is chosen instead."""
+    judged: dict[str, SeriesRef] = {}
+    for chosen in listed:
+        tries = (chosen, *chosen.alternatives) if chosen.selected else ()
+        for series in tries:
+            judged[series.series_key] = _judged(series, policy)
+            if judged[series.series_key].selected:
+                break
+    return tuple(judged.get(series.series_key, series) for series in listed)
+
+
+def _judged(series: SeriesRef, policy: QualityPolicy) -> SeriesRef:
     try:
         findings = read_volume(series, policy=policy).findings
     except StudyError as error:
         finding = policy.finding(error.code, error.message)
         findings, message = (*series.findings, finding), f"rejected on its voxels: {error.message}"
         return replace(series, findings=findings, decision=Decision.REJECT, selected=False, message=message)
-    return replace(series, findings=findings, decision=decide(findings))
+    message = series.message if series.selected else f"chosen after the first one failed; was {series.message}"
+    return replace(series, findings=findings, decision=decide(findings), selected=True, message=message)
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
@@ -105,7 +116,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     options = survey_options(arguments, arguments.out / "private" if arguments.out else None)
     found = survey_folder(arguments.scans, options)
     if arguments.voxels:
-        found = replace(found, series=tuple(judge_voxels(series, options["policy"]) for series in found.series))
+        found = replace(found, series=judge_voxels(found.series, options["policy"]))
     sys.stdout.write("\n".join([*screen_lines(found.series), summary_line(found.series, found.files), ""]))
     if arguments.out:
         try:

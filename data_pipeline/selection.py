@@ -17,6 +17,7 @@ from domain.volume import KernelClass
 
 THICKNESS_STEPS_MM = (1.5, 2.0, 3.0, 5.0)  # within a step the sharper kernel counts for more than the thinner slice
 FULL_HEIGHT_MM = 300.0  # holds nearly all adult lungs; more height is no merit
+MAX_ALTERNATIVES = 3  # tried when the chosen series fails on its voxels; what fails them all lies in the study
 HEIGHT_STEP_MM = 50.0  # smaller differences in height do not count
 KERNEL_RANK = {KernelClass.SHARP: 0, KernelClass.UNKNOWN: 1, KernelClass.SOFT: 2}
 
@@ -120,15 +121,18 @@ def _choose(study: list[SeriesRef], overrides: SelectionOverrides) -> list[Serie
     ]
     if not usable:
         return [replace(item, selected=False, message=_reject_message(item, overrides)) for item in study]
-    winner = min(usable, key=lambda item: _ranking(item, overrides))
+    winner, *losers = sorted(usable, key=lambda item: _ranking(item, overrides))
+    others = {item.series_key: replace(item, message=_loser_message(item, winner, overrides)) for item in losers}
+    is_named = _is_named(winner, overrides.include_series)  # the user wants this one, not the next best
     result = []
     for item in study:
         if item is winner:
-            result.append(replace(item, selected=True, message=_winner_message(item, len(usable), overrides)))
-        elif item in usable:
-            result.append(replace(item, selected=False, message=_loser_message(item, winner, overrides)))
+            message = _winner_message(item, len(usable), overrides)
+            alternatives = () if is_named else tuple(others.values())[:MAX_ALTERNATIVES]
+            result.append(replace(item, selected=True, message=message, alternatives=alternatives))
         else:
-            result.append(replace(item, selected=False, message=_reject_message(item, overrides)))
+            rejected = replace(item, selected=False, message=_reject_message(item, overrides))
+            result.append(others.get(item.series_key, rejected))
     return result
 
 

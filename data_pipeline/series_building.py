@@ -23,13 +23,12 @@ from data_pipeline.geometry import (
     repeated_places,
     slice_normal,
 )
+from data_pipeline.image_shelf import SeriesKey
 from data_pipeline.quality import QualityPolicy
 from data_pipeline.readers.dicom_series import decoded_digest
 from data_pipeline.sources import read_span, split_source
 from data_pipeline.transfer_syntaxes import transfer_syntax
 from domain.findings import Finding, QualityCode
-
-SeriesKey = tuple[str, str]
 
 ORIENTATION_TOLERANCE = 0.01  # of a direction cosine: 0.6 degrees
 SPACING_TOLERANCE_MM = 0.002
@@ -59,15 +58,8 @@ class Candidate:
     duplicates: tuple[str, ...] = field(default=())
 
 
-def group_instances(instances: Iterable[Instance]) -> dict[SeriesKey, list[Instance]]:
-    """Images by study and series; without UIDs by folder and series number."""
-    groups: dict[SeriesKey, list[Instance]] = defaultdict(list)
-    for instance in instances:
-        groups[_series_key(instance)].append(instance)
-    return dict(groups)
-
-
-def _series_key(instance: Instance) -> SeriesKey:
+def series_key_of(instance: Instance) -> SeriesKey:
+    """Study and series of an image: its UIDs, or folder and series number where it has none."""
     shared = instance.shared
     if shared.study_uid and shared.series_uid:
         return shared.study_uid, shared.series_uid

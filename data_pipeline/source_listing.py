@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from data_pipeline.sources import MAX_RATIO, RATIO_FREE_BYTES, open_archive, refused_member
@@ -12,6 +13,7 @@ from domain.findings import QualityCode
 from domain.records import FileRecord, FileStatus
 
 MAX_MEMBERS = 1_000_000
+SORTED_ENTRIES = 50_000  # of a folder, sorted at a time
 
 
 def list_sources(scans: Path) -> Iterator[str | FileRecord]:
@@ -22,31 +24,51 @@ def list_sources(scans: Path) -> Iterator[str | FileRecord]:
     if scans.is_file():
         yield from _expand(str(scans))
         return
-    seen = {_identity(scans)}
+    root, met = scans.resolve(), set[tuple[int, int]]()
     folders = [str(scans)]
     while folders:
         folder = folders.pop()
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError:
-            yield FileRecord(folder, FileStatus.UNREADABLE, QualityCode.UNREADABLE)
-            continue
-        for entry in entries:
-            if entry.is_dir():
-                identity = _identity(Path(entry.path)) if entry.is_symlink() else None
-                if identity is None or identity not in seen:
-                    seen |= {identity} if identity else set()
-                    folders.append(entry.path)
-            elif entry.is_file():
+        for entry in _entries(folder):
+            if isinstance(entry, FileRecord):
+                yield entry
+                continue
+            kind = _kind(entry)
+            if kind == "file":
                 yield from _expand(entry.path)
-            else:
+            elif kind == "folder" and not (entry.is_symlink() and _is_met(Path(entry.path), root, met)):
+                folders.append(entry.path)
+            elif kind != "folder":
                 status = FileStatus.UNREADABLE if entry.is_symlink() else FileStatus.IGNORED
                 yield FileRecord(entry.path, status, QualityCode.UNREADABLE)
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    facts = path.stat()
-    return facts.st_dev, facts.st_ino
+def _kind(entry: os.DirEntry[str]) -> str:
+    """``file``, ``folder`` or ``other``; a link counts as what it leads to, one that leads in a circle to nothing."""
+    try:
+        return "folder" if entry.is_dir() else "file" if entry.is_file() else "other"
+    except OSError:
+        return "other"
+
+
+def _is_met(link: Path, root: Path, met: set[tuple[int, int]]) -> bool:
+    """A link leads to a folder that is walked anyway, or was already."""
+    if link.resolve().is_relative_to(root):
+        return True
+    facts = link.stat()
+    identity = (facts.st_dev, facts.st_ino)
+    is_known = identity in met
+    met.add(identity)
+    return is_known
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry[str] | FileRecord]:
+    """What a folder holds, by name; a folder beyond the limit in runs, each by name: it is never held as a whole."""
+    try:
+        with os.scandir(folder) as found:
+            while run := sorted(islice(found, SORTED_ENTRIES), key=lambda entry: entry.name):
+                yield from run
+    except OSError:
+        yield FileRecord(folder, FileStatus.UNREADABLE, QualityCode.UNREADABLE)
 
 
 def _expand(path: str) -> Iterator[str | FileRecord]:

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from domain.findings import Severity
 from domain.records import FileRecord, FileStatus, SeriesRef
 from domain.series_rows import FILE_COLUMNS, SERIES_COLUMNS, Cell, file_row, series_row
 
 
-def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> str:
-    """A CSV file as text; missing values are empty, booleans ``true`` and ``false``."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+def csv_parts(columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> Iterator[str]:
+    """A CSV file line by line; missing values are empty, booleans ``true`` and ``false``."""
+    line = io.StringIO()
+    writer = csv.DictWriter(line, columns, lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({name: _cell(row[name]) for name in columns})
-    return stream.getvalue()
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
+    yield line.getvalue()
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> str:
+    """A CSV file as text."""
+    return "".join(csv_parts(columns, rows))
 
 
 def _cell(value: Cell) -> str | int | float:
@@ -35,9 +43,9 @@ def series_csv(series: Iterable[SeriesRef]) -> str:
     return csv_text(SERIES_COLUMNS, (series_row(item) for item in series))
 
 
-def files_csv(files: Iterable[FileRecord]) -> str:
-    """``files.csv`` of the contract."""
-    return csv_text(FILE_COLUMNS, (file_row(record) for record in files))
+def files_csv(files: Iterable[FileRecord]) -> Iterator[str]:
+    """``files.csv`` of the contract, in parts: it has a line for every file of a tree."""
+    return csv_parts(FILE_COLUMNS, (file_row(record) for record in files))
 
 
 def screen_lines(series: Sequence[SeriesRef]) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,72 @@ def read_volume(
         ScanFolderError: No such path.
     """
     rules = policy or load_policy()
-    options: dict[str, Any] = {"num_workers": num_workers}
     if isinstance(series_or_path, SeriesRef):
-        series = series_or_path
-    else:
-        series, headers = _only_series(Path(series_or_path), rules, even_if_rejected=even_if_rejected)
-        options |= {"instances": headers} if headers else {}
+        return _read_one(series_or_path, rules, even_if_rejected=even_if_rejected, num_workers=num_workers)
+    series, headers = _only_series(Path(series_or_path), rules, even_if_rejected=even_if_rejected)
+    if even_if_rejected:
+        return _read_one(series, rules, even_if_rejected=True, num_workers=num_workers, headers=headers)
+    return read_study(series, policy=rules, num_workers=num_workers, headers=headers)[1]
+
+
+def read_study(
+    series: SeriesRef,
+    *,
+    policy: QualityPolicy | None = None,
+    num_workers: int | None = None,
+    headers: Sequence[Instance] = (),
+) -> tuple[SeriesRef, Volume]:
+    """Read the chosen series of a study; where it fails on its voxels, the next best one instead.
+
+    Args:
+        series: A selected series, its alternatives with it.
+        policy: Severities and thresholds; the shipped ones when None.
+        num_workers: As for ``read_volume``.
+        headers: Of ``series``, where they have just been read.
+
+    Returns:
+        The series that was read, and its volume. When it is not the first one, both carry ``series_passed_over`` with
+        the code that ruled the first one out.
+
+    Raises:
+        StudyError: No series of the study could be read: the reason of the first one.
+    """
+    rules = policy or load_policy()
+    try:
+        return series, _read_one(series, rules, num_workers=num_workers, headers=headers)
+    except StudyError as error:
+        first = error
+    for place, other in enumerate(series.alternatives, start=1):
+        try:
+            volume = _read_one(other, rules, num_workers=num_workers)
+        except StudyError as error:
+            logger.info("a further series of the study failed too: %s", error.code.value)
+            continue
+        finding = _passed_over(first, place, rules)
+        used = replace(
+            other, selected=True, message=f"{finding.message}; it was {other.message}",
+            findings=(*other.findings, finding), decision=decide((*other.findings, finding)),
+        )  # fmt: skip
+        return used, replace(volume, findings=(*volume.findings, finding))
+    raise first
+
+
+def _passed_over(first: StudyError, place: int, policy: QualityPolicy) -> Finding:
+    reason = f"{first.code.value} ({first.message})"
+    message = f"the series that ranked first could not be used: {reason}; number {place + 1} of the ranking was read"
+    facts = {"failed_code": first.code.value, "failed_stage": first.stage.value, "rank": place + 1}
+    return policy.finding(QualityCode.SERIES_PASSED_OVER, message, **facts)
+
+
+def _read_one(
+    series: SeriesRef,
+    rules: QualityPolicy,
+    *,
+    even_if_rejected: bool = False,
+    num_workers: int | None = None,
+    headers: Sequence[Instance] = (),
+) -> Volume:
+    options: dict[str, Any] = {"num_workers": num_workers} | ({"instances": headers} if headers else {})
     if not even_if_rejected:
         _refuse(series.findings, Stage.SELECT)
     raw = READERS[series.reader](series, rules, **options)

@@ -94,6 +94,7 @@ class QualityCode(StrEnum):
     SCAN_NOT_FOUND = "scan_not_found"
     AMBIGUOUS_SCAN = "ambiguous_scan"
     INTERNAL_ERROR = "internal_error"
+    SERIES_PASSED_OVER = "series_passed_over"
 
 
 @dataclass(frozen=True, slots=True)

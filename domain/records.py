@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -63,12 +63,13 @@ class SeriesRef:
         message: Why it was chosen, or not, in plain words.
         identity: For ``private/`` only.
         frame_order: For multi-frame files: (index into ``files``, frame) per slice; empty when each file is one slice.
+        alternatives: Of the selected series: the study's other usable series, best first, for when it fails.
     """
 
     series_key: str
     study_key: str
     reader: str
-    files: tuple[str, ...]
+    files: Sequence[str]
     table: SeriesTable
     findings: tuple[Finding, ...] = ()
     decision: Decision = Decision.ACCEPT
@@ -76,6 +77,7 @@ class SeriesRef:
     message: str = ""
     identity: SourceIdentity = field(default_factory=SourceIdentity)
     frame_order: tuple[tuple[int, int], ...] = ()
+    alternatives: tuple[SeriesRef, ...] = ()
 
     @property
     def codes(self) -> tuple[QualityCode, ...]:

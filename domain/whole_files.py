@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 PARTIAL_SUFFIX = ".partial"  # a file of this name is the remains of a run that was stopped while writing
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
+def write_whole(path: Path, content: bytes | str | Iterable[str]) -> None:
     """Write a file so that no reader, and no power cut, ever meets half of it.
 
     Args:
         path: Where to; an older file of this name is replaced in one step. Missing folders are made.
-        content: Text is written as UTF-8, line ends as they are.
+        content: Text is written as UTF-8, line ends as they are; text in parts is never held as a whole.
 
     Raises:
         OSError: The disk is full or the place cannot be written; the older file is then untouched.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    parts: Iterable[bytes | str] = (content,) if isinstance(content, bytes | str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
     try:
         with partial.open("xb") as stream:
-            stream.write(data)
+            for part in parts:
+                stream.write(part.encode("utf-8") if isinstance(part, str) else part)
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(path)

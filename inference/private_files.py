@@ -9,7 +9,7 @@ import io
 import logging
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from domain.errors import OutputFolderError
@@ -89,8 +89,8 @@ def write_keys(out_dir: Path, tasks: Iterable[StudyTask]) -> None:
 
 def write_series(out_dir: Path, series: Iterable[SeriesRef], files: Iterable[FileRecord] = ()) -> None:
     """``private/series.csv`` and ``private/files.csv``: everything that was found, and what became of it."""
-    _write_table(out_dir / PRIVATE / "series.csv", SERIES_COLUMNS, [series_row(item) for item in series])
-    _write_table(out_dir / PRIVATE / "files.csv", FILE_COLUMNS, [file_row(item) for item in files])
+    _write_table(out_dir / PRIVATE / "series.csv", SERIES_COLUMNS, (series_row(item) for item in series))
+    _write_table(out_dir / PRIVATE / "files.csv", FILE_COLUMNS, (file_row(item) for item in files))
 
 
 def open_log(out_dir: Path, *, level: int = logging.INFO) -> logging.Handler:
@@ -110,8 +110,22 @@ def open_log(out_dir: Path, *, level: int = logging.INFO) -> logging.Handler:
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    write_whole(path, _lines(columns, rows))
+
+
+def _lines(columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> Iterator[str]:
+    """Line by line: a tree of a million files makes a table that is not held as a whole."""
+    line = io.StringIO()
+    writer = csv.DictWriter(line, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
-    write_whole(path, text.getvalue())
+    for row in rows:
+        writer.writerow({name: _readable(value) for name, value in row.items()})
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
+    yield line.getvalue()
+
+
+def _readable(value: Cell) -> Cell:
+    """Lone surrogates stand for bytes of a path that are no UTF-8: shown, not crashed over."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if isinstance(value, str) else value
