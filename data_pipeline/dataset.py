@@ -43,7 +43,7 @@ class Sample:
 
 
 def read_source(source: Source) -> Volume:
-    """Read as inference reads: the next series of a study where the first fails. Imported when used: readers are heavy."""
+    """Read as inference does: the next series where the first fails. Imported when used: the readers are heavy."""
     reading = import_module("data_pipeline.volume_reading")
     volume: Volume = reading.read_study(source)[1] if isinstance(source, SeriesRef) else reading.read_volume(source)
     return volume

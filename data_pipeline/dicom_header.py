@@ -27,14 +27,16 @@ from data_pipeline.dicom_images import (
     SHARED_TAG_LIST,
     SOP_INSTANCE_UID,
     TEMPORAL_POSITION,
+    TRIGGER_TIME,
     Instance,
     integer_of,
+    number_of,
     shared_facts,
     text_of,
     vector_of,
 )
 from data_pipeline.enhanced_frames import enhanced_frames
-from data_pipeline.sources import read_span, read_start
+from data_pipeline.sources import archive_kind, read_span, read_start
 from data_pipeline.transfer_syntaxes import (
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
@@ -52,7 +54,7 @@ MAX_INFLATED_BYTES = 1 << 30  # of a deflated data set
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
 WANTED = frozenset(
     {*SHARED_TAG_LIST, SOP_INSTANCE_UID, ACQUISITION_TIME, ACQUISITION_NUMBER, INSTANCE_NUMBER, POSITION}
-    | {TEMPORAL_POSITION, NUM_FRAMES, SHARED_GROUPS, FRAME_GROUPS}
+    | {TEMPORAL_POSITION, TRIGGER_TIME, NUM_FRAMES, SHARED_GROUPS, FRAME_GROUPS}
 )
 _META_CLASS, _META_SYNTAX = 0x00020002, 0x00020010
 
@@ -140,6 +142,8 @@ def _find_dataset(buffer: bytes, size: int) -> tuple[int, str]:
             return start, declared
     guessed = _guess_encoding(buffer[start : start + 12])
     if guessed is None:
+        if kind := archive_kind(buffer):
+            raise HeaderError(QualityCode.UNSUPPORTED_ARCHIVE, f"a {kind} archive is not opened: unpack it")
         code = QualityCode.UNREADABLE if has_preamble else QualityCode.NOT_DICOM
         raise HeaderError(code, "no DICOM data set at the start of the file", is_ignored=not has_preamble)
     return start, guessed
@@ -225,6 +229,7 @@ def _instances_of(source: str, walk: Walk, syntax: TransferSyntax, size: int) ->
         acquisition_number=integer_of(values.get(ACQUISITION_NUMBER)),
         temporal_position=integer_of(values.get(TEMPORAL_POSITION)),
         acquisition_time=text_of(values.get(ACQUISITION_TIME)),
+        trigger_time_ms=number_of(values.get(TRIGGER_TIME)),
         pixel=None if walk.pixel is None else _one_span(walk.pixel),
     )
     num_frames = integer_of(values.get(NUM_FRAMES))

@@ -16,6 +16,7 @@ ENHANCED_CT_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5
 
 # Shared by the images of a series: (field, tag), in the order of the raw tuple they are parsed from.
 _SHARED_TAGS: tuple[tuple[str, int], ...] = (
+    ("character_set", 0x00080005),
     ("image_type", 0x00080008),
     ("sop_class", 0x00080016),
     ("study_date", 0x00080020),
@@ -47,12 +48,23 @@ _SHARED_TAGS: tuple[tuple[str, int], ...] = (
     ("burned_in", 0x00280301),
     ("intercept", 0x00281052),
     ("slope", 0x00281053),
+    ("rescale_type", 0x00281054),
     ("lossy", 0x00282110),
 )
 SHARED_TAG_LIST = tuple(tag for _, tag in _SHARED_TAGS)
 SOP_INSTANCE_UID, ACQUISITION_TIME, ACQUISITION_NUMBER = 0x00080018, 0x00080032, 0x00200012
+TRIGGER_TIME = 0x00181060
 INSTANCE_NUMBER, POSITION, TEMPORAL_POSITION, NUM_FRAMES = 0x00200013, 0x00200032, 0x00200100, 0x00280008
 SHARED_GROUPS, FRAME_GROUPS = 0x52009229, 0x52009230
+_TYPED = frozenset({"study_description", "series_description", "protocol", "contrast_agent", "patient_id"})
+# Python's names of the character sets of PS3.3 C.12.1.1.2 met on CT scanners; the last value is the one in use.
+_CODECS = {
+    "ISO_IR 100": "latin-1", "ISO_IR 101": "iso8859-2", "ISO_IR 109": "iso8859-3", "ISO_IR 110": "iso8859-4",
+    "ISO_IR 144": "iso8859-5", "ISO_IR 127": "iso8859-6", "ISO_IR 126": "iso8859-7", "ISO_IR 138": "iso8859-8",
+    "ISO_IR 148": "iso8859-9", "ISO_IR 166": "tis-620", "ISO_IR 13": "shift_jis", "ISO_IR 192": "utf-8",
+    "GB18030": "gb18030", "GBK": "gbk", "ISO 2022 IR 87": "iso2022_jp_2", "ISO 2022 IR 159": "iso2022_jp_2",
+    "ISO 2022 IR 149": "euc_kr", "ISO 2022 IR 58": "gb2312", "ISO 2022 IR 144": "iso8859-5",
+}  # fmt: skip
 _NUMBERS = frozenset({"slice_thickness_mm", "gantry_tilt_degrees", "intercept", "slope"})
 _COUNTS = frozenset({"samples_per_pixel", "rows", "columns", "bits_allocated", "bits_stored", "pixel_representation"})
 
@@ -61,6 +73,7 @@ _COUNTS = frozenset({"samples_per_pixel", "rows", "columns", "bits_allocated", "
 class SharedFacts:
     """Facts that the images of a series share; None or empty where the header is silent."""
 
+    character_set: str = ""
     image_type: tuple[str, ...] = ()
     sop_class: str = ""
     study_date: str = ""
@@ -92,6 +105,7 @@ class SharedFacts:
     burned_in: str = ""
     intercept: float | None = None
     slope: float | None = None
+    rescale_type: str = ""
     lossy: str = ""
     transfer_syntax: str = ""
 
@@ -117,6 +131,7 @@ class Instance:
     acquisition_number: int | None = None
     temporal_position: int | None = None
     acquisition_time: str = ""
+    trigger_time_ms: float | None = None
     frame_index: int = 0
     num_frames: int = 1
     pixel: PixelSpan | None = None
@@ -126,6 +141,19 @@ class Instance:
 def text_of(raw: bytes | None) -> str:
     """Text of a value, padding stripped; empty where the element is missing."""
     return "" if raw is None else raw.decode("latin-1").strip(" \0\r\n\t")
+
+
+def typed_text(raw: bytes | None, character_set: str) -> str:
+    """Text that people typed, by the character set of the file; without one UTF-8 where it is that, else Latin-1."""
+    if raw is None:
+        return ""
+    codec = _CODECS.get(character_set.split("\\")[-1].strip())
+    for name in (codec, "utf-8") if codec else ("utf-8",):
+        try:
+            return raw.decode(name).strip(" \0\r\n\t")
+        except UnicodeDecodeError:
+            continue
+    return text_of(raw)
 
 
 def numbers_of(raw: bytes | None) -> tuple[float, ...] | None:
@@ -173,6 +201,8 @@ def shared_facts(raw: tuple[bytes | None, ...], syntax_uid: str, *, is_big_endia
             fields[name] = numbers if numbers and len(numbers) == (6 if name == "orientation" else 2) else None
         elif name == "image_type":
             fields[name] = tuple(part.strip().upper() for part in text_of(value).split("\\")) if value else ()
+        elif name in _TYPED:
+            fields[name] = typed_text(value, str(fields["character_set"]))
         else:
             fields[name] = text_of(value)
     return SharedFacts(**fields)  # type: ignore[arg-type]

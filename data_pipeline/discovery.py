@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
+from data_pipeline.description_words import phase_of
 from data_pipeline.dicom_images import Instance
 from data_pipeline.geometry import ROUNDING_MM
 from data_pipeline.header_scan import NIFTI_SUFFIXES, Progress, scan_headers
@@ -16,7 +17,7 @@ from data_pipeline.readers.metaimage import describe_metaimage
 from data_pipeline.readers.nifti import describe_nifti
 from data_pipeline.selection import SelectionOverrides, select_series
 from data_pipeline.series_building import Candidate, build_candidates, series_key_of
-from data_pipeline.series_checks import check_series, phase_of
+from data_pipeline.series_checks import check_series
 from data_pipeline.series_keys import keyed_hash
 from data_pipeline.source_listing import list_sources
 from data_pipeline.sources import split_source
@@ -26,6 +27,7 @@ from domain.errors import ScanFolderError
 from domain.file_names import FileNames
 from domain.findings import Decision, QualityCode, Severity, decide
 from domain.records import FileRecord, FileStatus, SeriesRef, SeriesTable, SourceIdentity
+
 
 @dataclass(frozen=True, slots=True)
 class Survey:
@@ -101,7 +103,25 @@ def survey_with_headers(
             files.extend(_file_records(candidate, found[-1]))
             if not is_large:
                 headers[found[-1].series_key] = candidate.instances
-    return Survey(select_series(sorted(found, key=_reading_order), overrides), files), headers
+    listed = _without_mixed_patients(sorted(found, key=_reading_order), rules)
+    return Survey(select_series(listed, overrides), files), headers
+
+
+def _without_mixed_patients(series: list[SeriesRef], policy: QualityPolicy) -> list[SeriesRef]:
+    """Refuse studies whose series name several patients: UIDs that were reused would mix people up."""
+    patients: dict[str, set[str]] = defaultdict(set)
+    for item in series:
+        if item.identity.patient_id:
+            patients[item.study_key].add(item.identity.patient_id)
+    judged = []
+    for item in series:
+        if (number := len(patients[item.study_key])) > 1:
+            message = f"the images of this study name {number} patients: a study UID was used more than once"
+            finding = policy.finding(QualityCode.MIXED_PATIENTS, message, num_patients=number)
+            findings = (*item.findings, finding)
+            item = replace(item, findings=findings, decision=decide(findings))
+        judged.append(item)
+    return judged
 
 
 def _reading_order(series: SeriesRef) -> tuple[str, str, str]:

@@ -71,9 +71,7 @@ def _scan_here(iterator: Iterator[str | FileRecord]) -> Iterator[tuple[list[Scan
         size = CHUNK_FILES
 
 
-def _scan_in_threads(
-    iterator: Iterator[str | FileRecord], num_threads: int
-) -> Iterator[tuple[list[ScanItem], int]]:
+def _scan_in_threads(iterator: Iterator[str | FileRecord], num_threads: int) -> Iterator[tuple[list[ScanItem], int]]:
     """Chunks scanned by threads, in order; only a few are under way at a time, however many files there are."""
     with ThreadPoolExecutor(num_threads) as pool:
         pending: deque[tuple[Future[list[ScanItem]], int]] = deque()

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 SeriesKey = tuple[str, str]
 IMAGES_IN_MEMORY = 20_000  # 18 MB
 _FACT_NAMES = tuple(field.name for field in fields(SharedFacts))
+_APART = {"source", "shared", "sop_uid", "position_mm", "pixel", "problem"}  # not plain numbers or text
+_OWN_NAMES = tuple(field.name for field in fields(Instance) if field.name not in _APART)
 
 
 class ImageShelf:
@@ -83,21 +85,25 @@ def _packed(images: Sequence[Instance]) -> dict[str, list[Any]]:
         if number == len(shared):
             shared.append([getattr(image.shared, name) for name in _FACT_NAMES])
         pixel = image.pixel and [image.pixel.offset, image.pixel.length, image.pixel.vr.decode("latin-1")]
-        rows.append([
-            number, image.source, image.sop_uid, image.position_mm, image.instance_number, image.acquisition_number,
-            image.temporal_position, image.acquisition_time, image.frame_index, image.num_frames, pixel,
-            image.problem and image.problem.value,
-        ])  # fmt: skip
+        position, problem = image.position_mm, image.problem and image.problem.value
+        numbers_of_image = [getattr(image, name) for name in _OWN_NAMES]
+        rows.append([number, image.source, image.sop_uid, position, pixel, problem, *numbers_of_image])
     return {"shared": shared, "rows": rows}
 
 
 def _unpacked(value: dict[str, list[Any]]) -> list[Instance]:
-    shared = [SharedFacts(*[tuple(item) if isinstance(item, list) else item for item in row]) for row in value["shared"]]
-    return [
-        Instance(
-            source, shared[number], sop_uid, position and tuple(position), *numbers,
-            pixel=pixel and PixelSpan(pixel[0], pixel[1], pixel[2].encode("latin-1")),
-            problem=problem and QualityCode(problem),
-        )
-        for number, source, sop_uid, position, *numbers, pixel, problem in value["rows"]
-    ]  # fmt: skip
+    shared = [_facts(row) for row in value["shared"]]
+    images = []
+    for number, source, sop_uid, position, pixel, problem, *own in value["rows"]:
+        span = PixelSpan(pixel[0], pixel[1], pixel[2].encode("latin-1")) if pixel else None
+        code = QualityCode(problem) if problem else None
+        place = tuple(position) if position else None
+        known: dict[str, Any] = dict(zip(_OWN_NAMES, own, strict=True))
+        images.append(Instance(source, shared[number], sop_uid, place, pixel=span, problem=code, **known))
+    return images
+
+
+def _facts(row: list[Any]) -> SharedFacts:
+    values = (tuple(item) if isinstance(item, list) else item for item in row)
+    facts: dict[str, Any] = dict(zip(_FACT_NAMES, values, strict=True))
+    return SharedFacts(**facts)

@@ -28,6 +28,7 @@ class QualityThresholds(Settings):
     small_matrix: int = Field(ge=1)
     spacing_tolerance: float = Field(gt=0, lt=0.5)
     tilt_tolerance_degrees: float = Field(gt=0, lt=45)
+    max_tilt_degrees: float = Field(gt=0, lt=60)
     sideways_tolerance_mm: float = Field(gt=0)
     oblique_tolerance_degrees: float = Field(gt=0, lt=90)
     thick_slices_mm: float = Field(gt=0)

@@ -82,6 +82,7 @@ CRITERIA: tuple[_Criterion, ...] = (
     _Criterion(lambda series: -min(_height_mm(series), FULL_HEIGHT_MM) // HEIGHT_STEP_MM, _height_words),
     _flag(QualityCode.DERIVED_REFORMAT, "computed from another series", "as reconstructed"),
     _flag(QualityCode.SEQUENTIAL_ACQUISITION, "slices with gaps", "no gaps"),
+    _flag(QualityCode.GANTRY_TILT, "tilted gantry", "upright gantry"),
     _Criterion(
         lambda series: sum(_thickness(series) > step for step in THICKNESS_STEPS_MM),
         lambda series: f"{_thickness(series):.3g} mm slices",

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import PurePath
 
+import numpy as np
+
 from data_pipeline.dicom_images import Instance
 from data_pipeline.geometry import (
     GeometryError,
@@ -96,8 +98,8 @@ def _split(instances: Iterable[Instance], attribute: Callable[[Instance], Hashab
     return dict(groups)
 
 
-# Which orientation and which matrix of the series, whether a localizer, SOP class, modality.
-Kind = tuple[int | None, tuple[Hashable, ...], bool, str, str]
+# Which orientation and which matrix of the series, whether a localizer, SOP class, modality, patient.
+Kind = tuple[int | None, tuple[Hashable, ...], bool, str, str, str]
 
 
 def _split_by_kind(instances: Sequence[Instance]) -> dict[Kind, list[Instance]]:
@@ -111,7 +113,7 @@ def _split_by_kind(instances: Sequence[Instance]) -> dict[Kind, list[Instance]]:
         spacing = _place_of(shared.pixel_spacing_mm, spacings, SPACING_TOLERANCE_MM)
         matrix = (shared.rows, shared.columns, spacing)
         is_localizer = "LOCALIZER" in shared.image_type
-        groups[orientation, matrix, is_localizer, shared.sop_class, shared.modality].append(instance)
+        groups[orientation, matrix, is_localizer, shared.sop_class, shared.modality, shared.patient_id].append(instance)
     return dict(groups)
 
 
@@ -256,6 +258,7 @@ _DISTINCTIONS: tuple[tuple[str, Callable[[Instance], Hashable]], ...] = (
     ("kernel", lambda item: item.shared.kernel),
     ("slice thickness", lambda item: item.shared.slice_thickness_mm),
     ("description", lambda item: item.shared.series_description),
+    ("trigger time", lambda item: item.trigger_time_ms),
     ("acquisition time", lambda item: item.acquisition_time),
     ("folder", lambda item: str(PurePath(item.source).parent)),
 )
@@ -263,8 +266,8 @@ _DISTINCTIONS: tuple[tuple[str, Callable[[Instance], Hashable]], ...] = (
 
 def _split_by_acquisition(group: list[Instance], policy: QualityPolicy) -> tuple[str, list[list[Instance]]] | None:
     """The first distinction that leaves stacks without repeats, each of them even; None where none does."""
-    for name, attribute in _DISTINCTIONS:
-        parts = list(_split(group, attribute).values())
+    ways = [(name, list(_split(group, attribute).values())) for name, attribute in _DISTINCTIONS]
+    for name, parts in [*ways, ("the order of the image numbers", _runs_by_number(group))]:
         if 1 < len(parts) <= len(group) // policy.thresholds.min_slices and all(
             len(part) >= policy.thresholds.min_slices
             and not repeated_places(_stack(part))
@@ -273,3 +276,24 @@ def _split_by_acquisition(group: list[Instance], policy: QualityPolicy) -> tuple
         ):
             return name, parts
     return None
+
+
+def _runs_by_number(group: Sequence[Instance]) -> list[list[Instance]]:
+    """Images in the order of their numbers, a new run wherever the table jumps back: phases written one by one.
+
+    Nothing where numbers are missing or used twice: their order then says nothing.
+    """
+    numbers = [item.instance_number for item in group]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        return []
+    ordered = _by_number(group)
+    offsets = [
+        float(np.dot(item.position_mm or (0, 0, 0), slice_normal(item.shared.orientation or ()))) for item in ordered
+    ]
+    direction = 1.0 if offsets[1] >= offsets[0] else -1.0
+    runs = [[ordered[0]]]
+    for before, here, item in zip(offsets, offsets[1:], ordered[1:], strict=False):
+        if direction * (here - before) <= 0:
+            runs.append([])
+        runs[-1].append(item)
+    return runs

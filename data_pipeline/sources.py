@@ -117,3 +117,21 @@ def refused_member(info: zipfile.ZipInfo) -> str:
     if info.file_size > RATIO_FREE_BYTES and info.file_size > MAX_RATIO * max(info.compress_size, 1):
         return f"it declares {info.file_size} bytes in {info.compress_size}"
     return ""
+
+
+# First bytes of what holds files and is not opened; a zip is opened by its name, so one met here has none or is nested.
+_ARCHIVE_STARTS = (
+    (b"\x1f\x8b", "gzip"), (b"PK\x03\x04", "zip"), (b"7z\xbc\xaf\x27\x1c", "7z"), (b"Rar!\x1a\x07", "rar"),
+    (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"),
+)  # fmt: skip
+_DOCUMENT_MARKS = (b"[Content_Types].xml", b"mimetype", b"META-INF/")  # office documents and programs are zips too
+
+
+def archive_kind(start: bytes) -> str:
+    """Kind of archive that a file's first bytes are of, empty for none; office documents do not count."""
+    if start[257:262] == b"ustar":
+        return "tar"
+    for magic, kind in _ARCHIVE_STARTS:
+        if start.startswith(magic):
+            return "" if kind == "zip" and start[30:60].startswith(_DOCUMENT_MARKS) else kind
+    return ""

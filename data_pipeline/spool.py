@@ -1,10 +1,11 @@
-"""What is too much for memory, kept in a nameless temporary file until it is asked for. Knows JSON, not what it says."""
+"""What is too much for memory, kept in a nameless temporary file until it is asked for."""
 
 from __future__ import annotations
 
 import json
 import logging
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any, overload
 
@@ -32,6 +33,7 @@ class Spool:
         """
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="survey")  # noqa: SIM115 - closed with this object
+            weakref.finalize(self, self._file.close)
         data = json.dumps(value, separators=(",", ":")).encode()
         self._file.seek(self._end)
         self._file.write(data)

@@ -17,6 +17,7 @@ from data_pipeline.readers.dicom_series import read_dicom
 from data_pipeline.readers.metaimage import read_metaimage
 from data_pipeline.readers.nifti import read_nifti
 from data_pipeline.readers.raw_volume import RawVolume
+from data_pipeline.straightening import shear_degrees, straighten
 from domain.errors import ScanFolderError, StudyError
 from domain.findings import Decision, Finding, QualityCode, Severity, Stage, decide
 from domain.records import SeriesRef
@@ -107,8 +108,13 @@ def read_study(
 def _passed_over(first: StudyError, place: int, policy: QualityPolicy) -> Finding:
     reason = f"{first.code.value} ({first.message})"
     message = f"the series that ranked first could not be used: {reason}; number {place + 1} of the ranking was read"
-    facts = {"failed_code": first.code.value, "failed_stage": first.stage.value, "rank": place + 1}
-    return policy.finding(QualityCode.SERIES_PASSED_OVER, message, **facts)
+    return policy.finding(
+        QualityCode.SERIES_PASSED_OVER,
+        message,
+        failed_code=first.code.value,
+        failed_stage=first.stage.value,
+        rank=place + 1,
+    )
 
 
 def _read_one(
@@ -123,13 +129,23 @@ def _read_one(
     if not even_if_rejected:
         _refuse(series.findings, Stage.SELECT)
     raw = READERS[series.reader](series, rules, **options)
-    content = (*_padding_findings(raw, rules), *check_content(raw, rules))
+    padding = _padding_findings(raw, rules)
+    raw = _straightened(raw, rules)
+    content = (*padding, *check_content(raw, rules))
     if not even_if_rejected:
         _refuse(content, Stage.QUALITY)
     known = set(series.codes)
     findings = (*series.findings, *(finding for finding in content if finding.code not in known))
     logger.info("read a series of %d slices: %s", raw.voxels.shape[2], decide(findings).value)
     return Volume(raw.voxels, raw.affine, raw.acquisition, findings, raw.content_digest)
+
+
+def _straightened(raw: RawVolume, policy: QualityPolicy) -> RawVolume:
+    """The volume with upright slices, where the gantry was tilted: all that follows takes axes for perpendicular."""
+    if shear_degrees(raw.affine) <= policy.thresholds.tilt_tolerance_degrees:
+        return raw
+    voxels, affine = straighten(raw.voxels, raw.affine)
+    return replace(raw, voxels=voxels, affine=affine)
 
 
 def _padding_findings(raw: RawVolume, policy: QualityPolicy) -> tuple[Finding, ...]:

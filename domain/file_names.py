@@ -20,24 +20,24 @@ class FileNames(Sequence[str]):
     Attributes:
         prefix: What all names start with.
         packed: The rest of each, joined and compressed.
-        count: How many.
+        num_names: How many.
     """
 
     prefix: str
     packed: bytes
-    count: int
+    num_names: int
 
     @classmethod
     def of(cls, names: Iterable[str]) -> FileNames:
         """Pack names; their order stays."""
         listed = tuple(names)
-        prefix = os.path.commonprefix(listed)
+        prefix = os.path.commonprefix(listed)  # noqa: RUF071 - of signs, not of folders
         rest = _SEPARATOR.join([name[len(prefix) :] for name in listed])
         return cls(prefix, zlib.compress(rest.encode("utf-8", "surrogateescape"), _LEVEL), len(listed))
 
     def __len__(self) -> int:
         """How many names there are."""
-        return self.count
+        return self.num_names
 
     @overload
     def __getitem__(self, place: int) -> str: ...
@@ -45,7 +45,7 @@ class FileNames(Sequence[str]):
     def __getitem__(self, place: slice) -> tuple[str, ...]: ...
     def __getitem__(self, place: int | slice) -> str | tuple[str, ...]:
         """One name, or some as a tuple."""
-        return _unpacked(self.prefix, self.packed, self.count)[place]
+        return _unpacked(self.prefix, self.packed, self.num_names)[place]
 
     def __eq__(self, other: object) -> bool:
         """Equal to any sequence of the same names."""

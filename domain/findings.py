@@ -51,6 +51,7 @@ class QualityCode(StrEnum):
     INVALID_UID = "invalid_uid"
     UNSAFE_ARCHIVE = "unsafe_archive"
     TOO_LARGE = "too_large"
+    UNSUPPORTED_ARCHIVE = "unsupported_archive"
     # a series: what it is
     WRONG_MODALITY = "wrong_modality"
     LOCALIZER = "localizer"
@@ -58,6 +59,7 @@ class QualityCode(StrEnum):
     DERIVED_REFORMAT = "derived_reformat"
     DOSE_REPORT = "dose_report"
     NOT_A_CT_VOLUME = "not_a_ct_volume"
+    MIXED_PATIENTS = "mixed_patients"
     # a series: geometry
     SINGLE_SLICE = "single_slice"
     TOO_FEW_SLICES = "too_few_slices"

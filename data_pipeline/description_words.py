@@ -1,0 +1,123 @@
+"""What people typed into descriptions: phase, position, contrast, kind of picture, in the languages of many hospitals.
+
+Words are looked for in text without accents and in lower case. A pattern stands here only where the word means one
+thing on a CT scanner; what no description says is not guessed.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+from data_pipeline.dicom_images import SharedFacts
+
+
+def _words(*alternatives: str) -> re.Pattern[str]:
+    """Whole words, letters of any script being letters; CJK text has no word borders and needs none."""
+    return re.compile(rf"(?<![^\W\d_])(?:{'|'.join(alternatives)})(?![^\W\d_])")
+
+
+def _anywhere(*alternatives: str) -> re.Pattern[str]:
+    return re.compile("|".join(alternatives))
+
+
+# English, German, French, Spanish, Italian, Portuguese, Dutch, Scandinavian, Polish, Czech, Turkish, Finnish, Hungarian
+_EXPIRATORY = _words(
+    r"expi\w*", r"exp", r"ex[ -]?sp\w*", r"end[ -]?exp\w*", r"exhal\w*", r"ausatm\w*", r"espir\w*", r"uitadem\w*",
+    r"eksp\w*", r"utandning\w*", r"wydech\w*", r"vydech\w*", r"uloshengity\w*", r"kilegz\w*", r"выдох\w*", r"εκπνο\w*",
+)  # fmt: skip
+_EXPIRATORY_CJK = _anywhere("呼气", "呼氣", "呼気", "호기")
+_INSPIRATORY = _words(
+    r"inspi\w*", r"insp?", r"deep breath", r"inhal\w*", r"einatm\w*", r"inadem\w*", r"inndanding\w*", r"inandning\w*",
+    r"wdech\w*", r"nadech\w*", r"belegz\w*", r"вдох\w*", r"εισπνο\w*",
+)  # fmt: skip
+_INSPIRATORY_CJK = _anywhere("吸气", "吸氣", "吸気", "흡기")
+_PRONE = _words(
+    r"prone", r"pron[oa]?", r"bauchlage", r"procubit\w*", r"decubit\w* (?:prono?|ventral)", r"(?:en )?ventral",
+    r"buikligging", r"mage(?:leie|lage|lage)", r"yuz ?ustu", r"na brzuchu",
+)  # fmt: skip
+_PRONE_CJK = _anywhere("俯卧", "俯臥", "腹臥", "腹卧", "엎드")
+_CONTRAST = _words(
+    r"ctpa", r"cta", r"angio\w*", r"ce", r"enhanced", r"arterial", r"art", r"portal ?venous", r"pulm\w* embol\w*",
+    r"(?:post|with|mit|nach|con|avec|com|met|iv)[ -]?(?:iv[ -]?)?(?:contrast\w*|km|inj\w*|mdc)",
+)  # fmt: skip
+_CONTRAST_SIGNS = _anywhere(r"(?<!\w)\+ ?(?:c|km|ci)(?!\w)", r"(?<!\w)(?:c|km) ?\+", "增强", "増強", "造影", "조영")
+_NO_CONTRAST = _anywhere(
+    r"(?<![^\W\d_])(?:non?|without|w/?o|ohne|sans|sin|senza|sem|zonder|uten|utan|bez)[ -]?(?:iv[ -]?)?"
+    r"(?:contrast\w*|km|inj\w*|mdc|ce|enhanc\w*)",
+    r"unenhanced", r"(?<![^\W\d_])nativ\w*", r"(?<!\w)- ?(?:c|km)(?!\w)", r"(?<!\w)(?:c|km) ?-(?!\w)",
+    "平扫", "非造影", "単純", "비조영",
+)  # fmt: skip
+_AGENT_IS_NONE = re.compile(
+    r"^(no|none|n/?a|0|-|without|nativ\w*|non.?contrast|ohne|sin|sans|senza|nein|non|nessuno)\b"
+)
+
+LOCALIZER = _words(
+    r"scout", r"topogram\w*", r"surview", r"scanogram\w*", r"scano", r"locali[sz]er", r"pilot", r"scoutview",
+    r"dual ?scano", r"radiographe?", r"定位像?",
+)  # fmt: skip
+DOSE = _words(
+    r"dose", r"dosis", r"dosisbericht", r"patient protocol", r"patientenprotokoll", r"exam summary", r"screen ?save",
+    r"dose ?info", r"dose ?report", r"rapport de dose", r"protocole patient",
+)  # fmt: skip
+PLANES = _words(
+    r"mpr", r"mpvr", r"coronal\w*", r"sagittal\w*", r"cor", r"sag", r"reformat\w*", r"koronar\w*", r"frontal"
+)
+PROJECTIONS = _words(r"mip", r"minip", r"min ?ip", r"vrt?", r"3d", r"ssd", r"volume rendering", r"cinematic")
+# Values that are no HU, and HU that a dual-energy or photon-counting scan was computed into.
+NOT_HU_MAPS = _words(
+    r"iodine(?: map| density| no water| overlay| conc\w*)?", r"jod\w*", r"iode", r"z[ -]?eff\w*", r"eff\w*[ -]?z",
+    r"electron density", r"pbv", r"perfused blood volume", r"lung ?pbv", r"material density",
+    r"water \(?(?:iodine|calcium)\)?",
+    r"uric acid", r"gout", r"ventilation map", r"xenon", r"cbf", r"cbv", r"mtt", r"tmax", r"ttp",
+    r"fat fraction", r"calcium map",
+)  # fmt: skip
+COMPUTED_HU = _words(
+    r"vmi\w*", r"mono\w*", r"\d+ ?kev", r"vnc", r"vue", r"virtual non[ -]?contrast", r"virtual unenhanced",
+    r"ca\w* ?supp\w*",
+)  # fmt: skip
+CHEST = re.compile(
+    r"chest|thora|thor|lung|lunge|pulmo|poumon|polmon|torace|torax|hrct|płuc|pluc|胸|肺|흉|легк|грудн|θωρακ"
+)
+
+
+@lru_cache(maxsize=4096)
+def plain(text: str) -> str:
+    """Lower case, without accents: ``Espiración`` and ``ESPIRACION`` are one word."""
+    split = unicodedata.normalize("NFKD", text.replace("_", " ").casefold())
+    return unicodedata.normalize("NFKC", "".join(sign for sign in split if not unicodedata.combining(sign)))
+
+
+def words_of(shared: SharedFacts) -> str:
+    """The descriptions people typed, plain, in one text for word searches."""
+    return plain(f"{shared.series_description} {shared.protocol}")
+
+
+def phase_of(shared: SharedFacts) -> str | None:
+    """``expiration``, ``inspiration`` or None, as far as descriptions say; the series' own outweighs the protocol's."""
+    for text in (plain(shared.series_description), plain(shared.protocol)):
+        says_expiratory = bool(_EXPIRATORY.search(text) or _EXPIRATORY_CJK.search(text))
+        says_inspiratory = bool(_INSPIRATORY.search(text) or _INSPIRATORY_CJK.search(text))
+        if says_expiratory and says_inspiratory:
+            continue  # a protocol of both phases says nothing of this one
+        if says_expiratory or says_inspiratory:
+            return "expiration" if says_expiratory else "inspiration"
+    return None
+
+
+def lying(shared: SharedFacts) -> str:
+    """``prone`` or ``on the side`` by patient position, or by description; empty for supine and unknown."""
+    if shared.patient_position.endswith(("DR", "DL")):
+        return "on the side"
+    text = plain(shared.series_description)
+    return "prone" if shared.patient_position.endswith("P") or _PRONE.search(text) or _PRONE_CJK.search(text) else ""
+
+
+def has_contrast(shared: SharedFacts) -> bool:
+    """A contrast agent is named; where the header is silent, by description."""
+    agent = plain(shared.contrast_agent).strip()
+    if agent:
+        return not _AGENT_IS_NONE.search(agent)
+    text = words_of(shared)
+    return not _NO_CONTRAST.search(text) and bool(_CONTRAST.search(text) or _CONTRAST_SIGNS.search(text))
