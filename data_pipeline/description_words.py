@@ -65,6 +65,7 @@ PLANES = _words(
     r"mpr", r"mpvr", r"coronal\w*", r"sagittal\w*", r"cor", r"sag", r"reformat\w*", r"koronar\w*", r"frontal"
 )
 PROJECTIONS = _words(r"mip", r"minip", r"min ?ip", r"vrt?", r"3d", r"ssd", r"volume rendering", r"cinematic")
+MIP = _words(r"mip", r"minip", r"min ?ip")
 # Values that are no HU, and HU that a dual-energy or photon-counting scan was computed into.
 NOT_HU_MAPS = _words(
     r"iodine(?: map| density| no water| overlay| conc\w*)?", r"jod\w*", r"iode", r"z[ -]?eff\w*", r"eff\w*[ -]?z",

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from data_pipeline.description_words import phase_of
 from data_pipeline.dicom_images import Instance
 from data_pipeline.geometry import ROUNDING_MM
-from data_pipeline.header_scan import NIFTI_SUFFIXES, Progress, scan_headers
+from data_pipeline.header_scan import METAIMAGE_SUFFIXES, Progress, scan_headers
 from data_pipeline.image_shelf import ImageShelf
 from data_pipeline.quality import QualityPolicy, load_policy
 from data_pipeline.readers.metaimage import describe_metaimage
@@ -220,7 +220,7 @@ def _file_records(candidate: Candidate, series: SeriesRef) -> list[FileRecord]:
 
 def _volume_ref(source: str, policy: QualityPolicy, secret: bytes | None) -> SeriesRef:
     """A reference to a volume file. Such files carry no UIDs: each is a study of its own, known by its path."""
-    is_nifti = source.lower().endswith(NIFTI_SUFFIXES)
+    is_nifti = not source.lower().endswith(METAIMAGE_SUFFIXES)
     table, findings = (describe_nifti if is_nifti else describe_metaimage)(source, policy)
     return SeriesRef(
         series_key=keyed_hash(secret, "series", source),

@@ -12,6 +12,8 @@ from itertools import islice
 
 from data_pipeline.dicom_header import HeaderError, read_header
 from data_pipeline.dicom_images import Instance
+from data_pipeline.readers.nifti_header import READ_BYTES, is_nifti_start
+from data_pipeline.sources import read_start
 from domain.findings import QualityCode
 from domain.records import FileRecord, FileStatus
 
@@ -105,6 +107,8 @@ def scan_source(source: str) -> list[ScanItem]:
     try:
         return list(read_header(source).instances)
     except HeaderError as error:
+        if error.code is QualityCode.NOT_DICOM and is_nifti_start(read_start(source, READ_BYTES)[0]):
+            return [FileRecord(source, FileStatus.USED)]  # under another name, or the header of a pair
         logger.debug("a file gives no image: %s", error)
         status = FileStatus.IGNORED if error.is_ignored else FileStatus.UNREADABLE
         return [FileRecord(source, status, error.code)]

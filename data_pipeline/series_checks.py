@@ -109,6 +109,8 @@ def _reformat_findings(shared: SharedFacts, policy: QualityPolicy) -> Iterator[F
         reason, severe = f"the slices stand {angle:.0f} degrees off axial: coronal, sagittal or oblique reformats", True
     elif types & PROJECTION_TYPES or (is_derived and words.PROJECTIONS.search(typed)):
         reason, severe = "a projection or rendering computed from another series", True
+    elif words.MIP.search(typed):
+        reason, severe = "called a maximum or minimum intensity projection, though not by its image type", False
     elif types & PLANE_TYPES or (is_derived and words.PLANES.search(typed)):
         reason, severe = "axial planes computed from another series: smoother than a reconstruction", False
     elif types & COMPUTED_TYPES or words.COMPUTED_HU.search(typed):

@@ -84,8 +84,13 @@ def _expand(path: str) -> Iterator[str | FileRecord]:
     if len(members) > MAX_MEMBERS or declared > max(MAX_RATIO * Path(path).stat().st_size, RATIO_FREE_BYTES):
         yield FileRecord(path, FileStatus.UNREADABLE, QualityCode.UNSAFE_ARCHIVE)
         return
+    met = set[str]()
     for info in members:
         if info.is_dir():
             continue
         source = f"{path}{MEMBER_SEPARATOR}{info.filename}"
-        yield FileRecord(source, FileStatus.UNREADABLE, QualityCode.UNSAFE_ARCHIVE) if refused_member(info) else source
+        if refused_member(info) or info.filename in met:  # of members of one name only the last could be read
+            yield FileRecord(source, FileStatus.UNREADABLE, QualityCode.UNSAFE_ARCHIVE)
+        else:
+            met.add(info.filename)
+            yield source

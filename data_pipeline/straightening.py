@@ -25,6 +25,13 @@ def shear_degrees(affine: Affine) -> float:
     return math.degrees(math.acos(min(1.0, cosine)))
 
 
+def plane_degrees(affine: Affine) -> float:
+    """Angle between the axes i and j."""
+    i, j, _ = affine.matrix[:3, :3].T
+    cosine = float(i @ j) / float(np.linalg.norm(i) * np.linalg.norm(j))
+    return math.degrees(math.acos(min(1.0, max(-1.0, cosine))))
+
+
 def straighten(voxels: NDArray[np.int16], affine: Affine) -> tuple[NDArray[np.int16], Affine]:
     """Turn a sheared stack into an upright one, which leans in the patient as the gantry did.
 

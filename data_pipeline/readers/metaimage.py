@@ -97,7 +97,7 @@ def _open(source: str) -> Any:
         raise PixelError(QualityCode.UNREADABLE, "MetaImage and NRRD files inside archives are not read: unpack them")
     if Path(source).stat().st_size == 0:
         raise PixelError(QualityCode.TRUNCATED, "the file is empty")
-    _refuse_outside_data(source)
+    _check_start(source)
     reader: Any = SimpleITK.ImageFileReader()  # type: ignore[no-untyped-call]
     reader.SetFileName(source)
     reader.SetImageIO("NrrdImageIO" if _name(source) == "NRRD" else "MetaImageIO")
@@ -108,9 +108,11 @@ def _open(source: str) -> Any:
     return reader
 
 
-def _refuse_outside_data(source: str) -> None:
-    """A header may name its data file: one outside its own folder is not followed."""
+def _check_start(source: str) -> None:
+    """Refuse what is no such header, and one that names a data file outside its own folder."""
     start = read_start(source, HEADER_BYTES)[0].decode("latin-1")
+    if not (start.startswith("NRRD") if _name(source) == "NRRD" else "NDims" in start):
+        raise PixelError(QualityCode.UNREADABLE, f"not readable as {_name(source)}")
     for name in DATA_FILE.findall(start):
         parts = PurePosixPath(name.strip().replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts or name.strip()[1:2] == ":":

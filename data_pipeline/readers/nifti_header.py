@@ -76,7 +76,9 @@ def parse_nifti_header(data: bytes) -> NiftiHeader:
     layout = _LAYOUTS[version]
     fields = {name: struct.unpack_from(order + form, data, place) for name, (place, form) in layout.items()}
     if fields["magic"][0][:3] not in {b"n+1", b"n+2"}:
-        raise PixelError(QualityCode.UNREADABLE, "not a single-file NIfTI; pairs of .hdr and .img are not read")
+        raise PixelError(
+            QualityCode.UNREADABLE, "not a single-file NIfTI: pairs of .hdr and .img are not read, convert them to .nii"
+        )
     dims = fields["dim"]
     if not 1 <= dims[0] <= 7 or any(not 1 <= size <= MAX_EXTENT for size in dims[1 : dims[0] + 1]):
         raise PixelError(QualityCode.UNREADABLE, "the header declares impossible dimensions")
@@ -96,6 +98,11 @@ def parse_nifti_header(data: bytes) -> NiftiHeader:
         intercept=float(intercept) if is_scaled else 0.0,
         matrix=_matrix(fields),
     )
+
+
+def is_nifti_start(data: bytes) -> bool:
+    """The first bytes are of a NIfTI header, whatever the file is called."""
+    return data[344:347] in {b"n+1", b"ni1"} or data[4:7] in {b"n+2", b"ni2"}
 
 
 # name -> (first byte, struct format)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from data_pipeline.quality import QualityPolicy
+from data_pipeline.straightening import plane_degrees, shear_degrees
 from domain.affine import Affine
 from domain.findings import Finding, QualityCode
 
@@ -46,7 +47,21 @@ def _findings(
     if affine is None:
         yield policy.finding(QualityCode.ORIENTATION_UNKNOWN, "no usable orientation: left and right are unknown")
     elif holds_hu and num_volumes == 1:
+        yield from _axes_findings(affine, policy)
         yield from _size_findings(shape, affine, policy)
+
+
+def _axes_findings(affine: Affine, policy: QualityPolicy) -> Iterator[Finding]:
+    """Axes that do not stand at right angles: a slice axis that leans is straightened, rows on columns are not."""
+    limits, tilt = policy.thresholds, shear_degrees(affine)
+    skew = abs(90.0 - plane_degrees(affine))
+    if skew > limits.tilt_tolerance_degrees:
+        message = f"rows and columns stand {skew:.1f} degrees off a right angle: a skewed image"
+        yield policy.finding(QualityCode.NO_GEOMETRY, message, skew_degrees=round(skew, 2))
+    elif tilt > limits.tilt_tolerance_degrees:
+        message = f"the slices are shifted against each other as by a gantry tilt of {tilt:.1f} degrees"
+        severe = tilt > limits.max_tilt_degrees
+        yield policy.finding(QualityCode.GANTRY_TILT, message, severe=severe, tilt_degrees=round(tilt, 2))
 
 
 def _size_findings(shape: tuple[int, int, int], affine: Affine, policy: QualityPolicy) -> Iterator[Finding]:

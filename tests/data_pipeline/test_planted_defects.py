@@ -22,6 +22,7 @@ STILL_USABLE = ADDS_BESIDE | {
     QualityCode.UNKNOWN_KERNEL, QualityCode.TOO_FEW_SLICES, QualityCode.MATRIX_TOO_SMALL, QualityCode.PRONE,
     QualityCode.SEQUENTIAL_ACQUISITION, QualityCode.DUPLICATE_SLICES, QualityCode.THICK_SLICES, QualityCode.EXPIRATORY,
     QualityCode.PARTIAL_LUNG_COVERAGE, QualityCode.CONTRAST_ENHANCED, QualityCode.PADDING_BELOW_AIR,
+    QualityCode.GANTRY_TILT,
 }  # fmt: skip
 ALSO_CALLED = {QualityCode.NOT_A_CT_VOLUME: QualityCode.NOT_HU}  # an unsigned mask is refused from its header
 CODES = sorted(set(DEFECTS) - FOUND_BY_THE_GRAPH)
