@@ -1,8 +1,9 @@
 """A pseudonymised DICOM copy of a series by the basic profile of PS3.15 annex E, with dates shifted per patient.
 
 Works by a list of what may stay; everything else goes, private and unknown attributes included, so an attribute this
-program has never heard of cannot leak. Pixels are copied as they are: text burned into them, and comments inside
-compressed code streams, are not looked for.
+program has never heard of cannot leak; overlay planes and curves are among it. Pixels are copied, but for bits above
+BitsStored, where old scanners hide overlays. Text beside the patient is looked for and reported (``burned_in``), never
+removed; comments inside compressed code streams are not looked for.
 """
 
 from __future__ import annotations
@@ -14,12 +15,18 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 
+from data_pipeline.burned_in import slices_with_text
+from data_pipeline.quality import load_policy
+from data_pipeline.readers.dicom_series import read_dicom
+from data_pipeline.readers.hounsfield import StoredValues, clean_bits
 from data_pipeline.series_keys import keyed_hash
 from data_pipeline.sources import MAX_MEMBER_BYTES, read_span
+from data_pipeline.transfer_syntaxes import PixelCodec, transfer_syntax
 from domain.errors import StudyError
 from domain.findings import QualityCode, Stage
 from domain.records import SeriesRef
@@ -106,11 +113,48 @@ def export_deidentified(series: SeriesRef, folder: Path, secret: bytes) -> Audit
             message = "the header declares burned-in text, which this program cannot remove"
             raise StudyError(Stage.WRITE, QualityCode.SECONDARY_CAPTURE, message)
         clean = deidentify(dataset, secret, audit)
+        _clear_spare_bits(clean, audit)
         stream = BytesIO()
         pydicom.dcmwrite(stream, clean, enforce_file_format=True)
         write_whole(folder / f"IM{place:05d}.dcm", stream.getvalue())
-    audit.notes.append("pixels copied unchanged: burned-in text and faces were not looked for")
+    audit.notes += _notes_on_pixels(series, audit)
     return audit
+
+
+def _notes_on_pixels(series: SeriesRef, audit: Audit) -> list[str]:
+    """What a person has to know of the pixels before sharing them; the last note is for the screen."""
+    removed = {name[1:3] for name, action in audit.actions if action == "removed" and name.startswith(("(60", "(50"))}
+    removed |= {"60" for name, _ in audit.actions if name.startswith("Overlay")}
+    removed |= {"50" for name, _ in audit.actions if name.startswith("Curve")}
+    kinds = {"60": "overlay planes", "50": "curves"}
+    notes = [f"{kinds[group]} were removed: they may have shown text" for group in sorted(removed)]
+    notes.append("letters across the body, faces and comments in code streams were not looked for")
+    try:
+        suspected = slices_with_text(read_dicom(series, load_policy()).voxels)
+    except StudyError as error:
+        return [*notes, f"WARNING: text in the pixels was not looked for, they cannot be decoded: {error.code.value}"]
+    if not suspected:
+        return [*notes, "no burned-in text was found beside the patient"]
+    places = ", ".join(str(place + 1) for place in suspected[:5])
+    return [
+        *notes,
+        f"WARNING: {len(suspected)} slices seem to carry burned-in text (files {places}, ...): look at them",
+    ]
+
+
+def _clear_spare_bits(dataset: Dataset, audit: Audit) -> None:
+    """Clear what stands above BitsStored in uncompressed 16-bit pixels; a signed value keeps its sign."""
+    syntax = transfer_syntax(str(dataset.file_meta.TransferSyntaxUID))
+    allocated, stored = dataset.get("BitsAllocated"), dataset.get("BitsStored")
+    if syntax.codec is not PixelCodec.NATIVE or allocated != 16 or not stored or "PixelData" not in dataset:
+        return
+    is_signed = bool(dataset.get("PixelRepresentation"))
+    order, data = ">" if syntax.encoding.is_big_endian else "<", dataset.PixelData
+    raw = np.frombuffer(data[: len(data) // 2 * 2], dtype=f"{order}u2").astype(np.uint16)
+    values = clean_bits(raw, StoredValues(min(int(stored), 16), is_signed, 1.0, 0.0))[0]
+    if not np.array_equal(values.view(np.uint16), raw):
+        dataset.PixelData = values.astype(f"{order}{'i' if is_signed else 'u'}2").tobytes()
+        audit.actions["PixelData", "bits above BitsStored cleared"] += 1
 
 
 def _read(source: str) -> Dataset:

@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
         "--deidentify",
         action="store_true",
         help="write pseudonymised DICOM copies instead (PS3.15 basic profile, dates shifted per patient); text burned "
-        "into pixels is not looked for",
+        "into pixels beside the patient is looked for and reported, not removed",
     )
     parser.set_defaults(run=run)
 
@@ -102,6 +102,8 @@ def _copy_as_dicom(series: SeriesRef, out: Path, options: dict[str, Any]) -> str
     audit = export_deidentified(series, out / "dicom" / series.series_key, options["secret"])
     rows = audit.rows(series.series_key)
     write_whole(out / "private" / f"audit_{series.series_key}.csv", csv_text(AUDIT_COLUMNS, rows))
+    if audit.notes[-1].startswith("WARNING"):
+        sys.stderr.write(f"{series.series_key}: {audit.notes[-1]}\n")
     return f"{len(series.files)} files; {audit.notes[-1]}"
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from domain.findings import Severity
+from domain.findings import QualityCode, Severity
 from domain.records import FileRecord, FileStatus, SeriesRef
 from domain.series_rows import FILE_COLUMNS, SERIES_COLUMNS, Cell, file_row, series_row
 
@@ -72,7 +72,9 @@ def summary_line(series: Sequence[SeriesRef], files: Sequence[FileRecord]) -> st
     num_used = sum(record.status is FileStatus.USED for record in files)
     studies = {item.study_key for item in series}
     chosen = sum(item.selected for item in series)
+    closed = sum(record.code is QualityCode.UNSUPPORTED_ARCHIVE for record in files)
+    advice = f"; {closed} archives are of a kind that is not opened (tar, gz, 7z, rar, zip in zip): unpack them"
     return (
         f"{len(files)} files ({num_used} used), {len(series)} series in {len(studies)} studies, "
-        f"{chosen} series chosen (marked *)"
+        f"{chosen} series chosen (marked *)" + (advice if closed else "")
     )

@@ -47,7 +47,7 @@ def to_hounsfield(raw: NDArray[Any], out: NDArray[np.int16], rule: StoredValues)
     Returns:
         Lowest value and the number of values below air.
     """
-    values, low, high = _clean_bits(raw, rule)
+    values, low, high = clean_bits(raw, rule)
     intercept = int(rule.intercept)
     is_whole = rule.slope == 1.0 and rule.intercept == intercept
     fits = INT16.min <= low and high <= INT16.max and INT16.min <= low + intercept and high + intercept <= INT16.max
@@ -64,7 +64,7 @@ def to_hounsfield(raw: NDArray[Any], out: NDArray[np.int16], rule: StoredValues)
     return SliceFacts(float(scaled.min()), num_below)
 
 
-def _clean_bits(raw: NDArray[Any], rule: StoredValues) -> tuple[NDArray[Any], int, int]:
+def clean_bits(raw: NDArray[Any], rule: StoredValues) -> tuple[NDArray[Any], int, int]:
     """Values of the low ``bits_stored`` bits, lowest, highest: overlays may stand above, some leave out the sign."""
     size = raw.dtype.itemsize
     values = raw.view(np.dtype(f"i{size}" if rule.is_signed else f"u{size}"))

@@ -149,7 +149,7 @@ def test_a_sheared_nifti_is_straightened_and_a_skewed_one_refused(make_series: M
 
 @pytest.mark.skipif(shutil.which("dcm2niix") is None, reason="dcm2niix is not installed")
 def test_dcm2niix_moves_the_slices_alike_but_puts_the_volume_elsewhere(tmp_path: Path) -> None:
-    """Its corrected voxels are ours but for its linear interpolation; its origin is that of the other end of the box."""
+    """Its corrected voxels are ours but for its linear interpolation; its origin is that of the other end."""
     folder = tilted_series(tmp_path / "s", 15.0, elements={(0x0018, 0x1120): ("DS", 15)})[0].parent
     volume = read_volume(folder)
     subprocess.run(
