@@ -32,10 +32,12 @@ class Rays:
     Attributes:
         angle: Bin of the ray through a block, 0..NUM_ANGLES - 1. Shape (I', J', K'), int16.
         radius_mm: Distance to the centre of its slice, mm, float32.
+        ray: Index of a block's ray in a flattened map (K', NUM_ANGLES), int32.
     """
 
     angle: NDArray[np.int16]
     radius_mm: FloatVolume
+    ray: NDArray[np.int32]
 
     def outermost(self, mask: BoolArray) -> FloatMap:
         """Largest radius of the mask on each ray, NaN where there is none. Shape (K', NUM_ANGLES)."""
@@ -46,16 +48,14 @@ class Rays:
         return self._extreme(mask, np.minimum, np.inf)
 
     def _extreme(self, mask: BoolArray, pick: np.ufunc, start: float) -> FloatMap:
-        result = np.full((mask.shape[2], NUM_ANGLES), start, dtype=np.float32)
-        where = np.nonzero(mask)
-        pick.at(result, (where[2], self.angle[where]), self.radius_mm[where])
+        result = np.full(mask.shape[2] * NUM_ANGLES, start, dtype=np.float32)
+        pick.at(result, self.ray[mask], self.radius_mm[mask])
         result[~np.isfinite(result)] = np.nan
-        return result
+        return result.reshape(mask.shape[2], NUM_ANGLES)
 
     def on_rays(self, values: NDArray[np.float32] | NDArray[np.bool_]) -> NDArray[np.float32]:
         """A map (K', NUM_ANGLES) spread back over the blocks."""
-        k = np.broadcast_to(np.arange(self.angle.shape[2]), self.angle.shape)
-        return np.asarray(values[k, self.angle], dtype=np.float32)
+        return np.take(values.astype(np.float32).reshape(-1), self.ray)
 
 
 def rays_around(lung: BoolArray, grid: CoarseGrid, middle_i: float) -> Rays:
@@ -76,7 +76,8 @@ def rays_around(lung: BoolArray, grid: CoarseGrid, middle_i: float) -> Rays:
     y = ((j[:, None] - centre_j[None, :]) * grid.spacing_mm[1]).astype(np.float32)[None]
     angle = np.arctan2(np.broadcast_to(y, lung.shape), np.broadcast_to(x, lung.shape))
     bins = ((angle + np.pi) * (NUM_ANGLES / (2 * np.pi))).astype(np.int16) % NUM_ANGLES
-    return Rays(bins, np.sqrt(x * x + y * y))
+    ray = bins + np.arange(lung.shape[2], dtype=np.int32) * np.int32(NUM_ANGLES)
+    return Rays(bins, np.sqrt(x * x + y * y), ray)
 
 
 def rib_radius(rays: Rays, grid: CoarseGrid, lung_outer_mm: FloatMap) -> FloatMap:

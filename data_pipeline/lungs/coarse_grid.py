@@ -116,22 +116,3 @@ def coarse_grid(voxels: NDArray[np.int16], spacing_mm: Spacing) -> CoarseGrid:
     return CoarseGrid(block_mean(voxels, factors), factors, coarse_spacing, native_shape)
 
 
-def to_native(
-    coarse: NDArray[np.bool_] | NDArray[np.uint8], grid: CoarseGrid, box: tuple[slice, slice, slice]
-) -> NDArray[np.uint8]:
-    """Repeat blocks back to native voxels inside a native box.
-
-    Args:
-        coarse: Shape (I', J', K').
-        grid: The grid ``coarse`` lives on.
-        box: Native start and stop per axis.
-
-    Returns:
-        Shape of the box, uint8. Voxels of an incomplete last block take the value of the last whole block.
-    """
-    result = coarse.astype(np.uint8, copy=False)
-    for axis in range(3):
-        native = np.arange(box[axis].start, box[axis].stop)
-        blocks = np.minimum(native // grid.factors[axis], coarse.shape[axis] - 1)
-        result = np.take(result, blocks, axis=axis)
-    return result
