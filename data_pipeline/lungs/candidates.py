@@ -81,8 +81,9 @@ def aerated_parts(grid: CoarseGrid, outside: BoolArray) -> BoolArray:
     labels, count = ndimage.label(aerated, structure=FACES)
     if count == 0:
         return np.zeros_like(aerated)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    sums = np.bincount(labels.ravel(), weights=grid.hu.ravel(), minlength=count + 1)
+    numbers = labels[aerated]
+    sizes = np.bincount(numbers, minlength=count + 1)
+    sums = np.bincount(numbers, weights=grid.hu[aerated], minlength=count + 1)
     means = sums / np.maximum(sizes, 1)
     keep = (sizes * grid.voxel_ml >= MIN_LUNG_PART_ML) & (means > MIN_LUNG_MEAN_HU)
     keep[0] = False

@@ -18,6 +18,7 @@ INTERCOSTAL_MM = 36.0  # along the body: ribs are 25-30 mm apart
 HEALTHY_GAP_MM = 8.0  # pleura, fat and muscle between lung and ribs where a scan itself does not tell
 USUAL_GAP_PERCENTILE = 30.0
 MIN_RAYS_FOR_GAP = 8  # slices that show lung on a ray before its gap is believed
+NO_LUNG = 10_000.0  # height, blocks, of columns without lung
 DIAPHRAGM_WINDOW_MM = 64.0  # what rises above the base in a narrower place is dense lung, not diaphragm
 
 MIRRORED = (NUM_ANGLES // 2 - 1 - np.arange(NUM_ANGLES)) % NUM_ANGLES  # the ray at -x for the ray at x
@@ -124,16 +125,26 @@ def diaphragm_height(lung: BoolArray, grid: CoarseGrid) -> NDArray[np.float32]:
 
     The dome of the diaphragm is wider than the window, consolidation on it usually is not.
     """
+    height = np.full(lung.shape[:2], NO_LUNG, dtype=np.float32)
     has_lung = lung.any(axis=2)
-    lowest = np.where(has_lung, lung.argmax(axis=2), 10_000).astype(np.float32)
+    boxes = ndimage.find_objects(has_lung.view(np.uint8))
+    if boxes:
+        rows, columns = boxes[0]
+        height[rows, columns] = _levelled_base(lung[rows, columns], has_lung[rows, columns], grid)
+    return height
+
+
+def _levelled_base(lung: BoolArray, has_lung: NDArray[np.bool_], grid: CoarseGrid) -> NDArray[np.float32]:
+    """As ``diaphragm_height``, inside the box of both lungs."""
+    lowest = np.where(has_lung, lung.argmax(axis=2), NO_LUNG).astype(np.float32)
     size = [max(3, round(DIAPHRAGM_WINDOW_MM / spacing) | 1) for spacing in grid.spacing_mm[:2]]
     cap = _cap(size, grid.spacing_mm)
     disc = np.isfinite(cap)
     shape = np.where(disc, cap, 0.0)
-    eroded = ndimage.grey_erosion(lowest, footprint=disc, structure=shape)
-    eroded[~has_lung] = -10_000.0  # columns without lung know nothing of the diaphragm
-    levelled = ndimage.grey_dilation(eroded, footprint=disc, structure=shape)
-    return np.where(levelled < -9_000.0, np.float32(10_000.0), levelled).astype(np.float32)
+    eroded = ndimage.grey_erosion(lowest, footprint=disc, structure=shape, mode="constant", cval=NO_LUNG)
+    eroded[~has_lung] = -NO_LUNG  # columns without lung know nothing of the diaphragm
+    levelled = ndimage.grey_dilation(eroded, footprint=disc, structure=shape, mode="constant", cval=-NO_LUNG)
+    return np.where(levelled < -0.9 * NO_LUNG, np.float32(NO_LUNG), levelled).astype(np.float32)
 
 
 def apex_height(lung: BoolArray, grid: CoarseGrid) -> NDArray[np.float32]:
