@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from data_pipeline.lungs.coarse_grid import BoolArray, CoarseGrid
+from data_pipeline.lungs.morphology import dilated, propagated
 
 AIRWAY_HU = -880.0  # block means of a 15-20 mm tube of air
 TRACHEA_AREA_MM2 = (25.0, 700.0)  # adult trachea 150-350 mm2; wide margins for blur and for the carina
@@ -46,8 +47,7 @@ def trachea(grid: CoarseGrid, aerated: BoolArray, middle_i: float) -> BoolArray:
     if slices.size * grid.spacing_mm[2] < MIN_TRACHEA_LENGTH_MM:
         return np.zeros_like(aerated)
     found |= _main_bronchi(grid, aerated, found, int(slices[0]), middle_i)
-    thick: BoolArray = ndimage.binary_dilation(found, structure=np.ones((3, 3, 1), dtype=bool))
-    return thick
+    return dilated(found, shape="plane")
 
 
 def _main_bronchi(grid: CoarseGrid, aerated: BoolArray, windpipe: BoolArray, lowest: int, middle_i: float) -> BoolArray:
@@ -58,8 +58,7 @@ def _main_bronchi(grid: CoarseGrid, aerated: BoolArray, windpipe: BoolArray, low
     offset_mm = np.abs(np.arange(aerated.shape[0]) - middle_i) * grid.spacing_mm[0]
     reach &= (offset_mm < BRONCHI_BESIDE_MM)[:, None, None]
     lumen = aerated & (grid.hu < BRONCHUS_HU) & reach
-    seed = ndimage.binary_dilation(windpipe, structure=np.ones((3, 3, 3), dtype=bool)) & lumen
-    bronchi: BoolArray = ndimage.binary_propagation(seed, mask=lumen)
+    bronchi = propagated(dilated(windpipe, shape="box"), lumen)
     if np.count_nonzero(bronchi) * grid.voxel_ml > MAX_BRONCHI_ML:
         return np.zeros_like(aerated)
     return bronchi

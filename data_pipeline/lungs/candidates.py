@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from data_pipeline.lungs.coarse_grid import BoolArray, CoarseGrid
+from data_pipeline.lungs.morphology import dilated, eroded, opened, propagated
 
 AIR_TISSUE_HU = -400.0  # half-way between aerated lung (about -850) and soft tissue (about 50)
 ROOM_AIR_HU = -960.0  # room air is -1000; block means of lung, emphysema included, stay above this
@@ -17,7 +18,6 @@ MAX_GAS_SHARE = 0.2  # of all air: a larger part is a lung, however dark
 GROWTH_STEPS = 3  # blocks from the core of a part back to its surface
 MIN_LUNG_MEAN_HU = -965.0  # a part that is all air is gas (bowel, pneumothorax, a gap above the table)
 
-FULL = ndimage.generate_binary_structure(3, 3)
 FACES = ndimage.generate_binary_structure(3, 1)
 
 
@@ -39,7 +39,7 @@ def outside_body(grid: CoarseGrid, opening_steps: int) -> BoolArray:
     if opening_steps:
         padded = np.pad(tissue, opening_steps, mode="edge")  # the edge of the volume is no edge of the body
         inner = (slice(opening_steps, -opening_steps),) * 3
-        tissue = ndimage.binary_opening(padded, structure=FACES, iterations=opening_steps)[inner]
+        tissue = opened(padded, opening_steps)[inner]
     body = largest_part(tissue)
     labels, count = ndimage.label(~body, structure=FACES)
     area_cm2 = _room_area_on_side_faces(labels, grid, count)
@@ -81,8 +81,9 @@ def aerated_parts(grid: CoarseGrid, outside: BoolArray) -> BoolArray:
     labels, count = ndimage.label(aerated, structure=FACES)
     if count == 0:
         return np.zeros_like(aerated)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    sums = np.bincount(labels.ravel(), weights=grid.hu.ravel(), minlength=count + 1)
+    numbers = labels[aerated]
+    sizes = np.bincount(numbers, minlength=count + 1)
+    sums = np.bincount(numbers, weights=grid.hu[aerated], minlength=count + 1)
     means = sums / np.maximum(sizes, 1)
     keep = (sizes * grid.voxel_ml >= MIN_LUNG_PART_ML) & (means > MIN_LUNG_MEAN_HU)
     keep[0] = False
@@ -102,19 +103,27 @@ def without_gas(aerated: BoolArray, grid: CoarseGrid) -> BoolArray:
     Returns:
         The blocks nearer to a part that is lung than to one that is gas.
     """
-    core = ndimage.binary_erosion(aerated, structure=FACES, border_value=1)
+    core = eroded(aerated, outside=True)
     labels, count = ndimage.label(core, structure=FACES)
     if count == 0:
         return aerated
-    index = np.arange(1, count + 1)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    middle_hu = np.asarray(ndimage.median(grid.hu, labels, index))
-    is_gas = (middle_hu < GAS_HU) & (sizes < MAX_GAS_SHARE * sizes.sum())
-    gas = np.concatenate([[False], is_gas])[labels]
+    gas = _dark_parts(grid, labels)[labels]
     lung = core & ~gas
     for _ in range(GROWTH_STEPS):
         free = aerated & ~lung & ~gas
-        lung |= ndimage.binary_dilation(lung, structure=FACES) & free
-        gas |= ndimage.binary_dilation(gas, structure=FACES) & free & ~lung
-    rest: BoolArray = ndimage.binary_propagation(lung, structure=FACES, mask=aerated & ~gas)  # patchy, half-dense lung
-    return rest
+        lung = dilated(lung, within=free)
+        gas = dilated(gas, within=free & ~lung)
+    return propagated(lung, aerated & ~gas)  # patchy, half-dense lung too
+
+
+def _dark_parts(grid: CoarseGrid, labels: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Which of the numbered parts are gas. A part that holds much of all air is a lung, however dark."""
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    is_small = (sizes > 0) & (sizes < MAX_GAS_SHARE * sizes.sum())
+    chosen = is_small[labels]
+    is_gas = np.zeros(len(sizes), dtype=np.bool_)
+    parts = np.nonzero(is_small)[0]
+    if parts.size:
+        is_gas[parts] = np.asarray(ndimage.median(grid.hu[chosen], labels[chosen], parts)) < GAS_HU
+    return is_gas

@@ -18,6 +18,7 @@ INTERCOSTAL_MM = 36.0  # along the body: ribs are 25-30 mm apart
 HEALTHY_GAP_MM = 8.0  # pleura, fat and muscle between lung and ribs where a scan itself does not tell
 USUAL_GAP_PERCENTILE = 30.0
 MIN_RAYS_FOR_GAP = 8  # slices that show lung on a ray before its gap is believed
+NO_LUNG = 10_000.0  # height, blocks, of columns without lung
 DIAPHRAGM_WINDOW_MM = 64.0  # what rises above the base in a narrower place is dense lung, not diaphragm
 
 MIRRORED = (NUM_ANGLES // 2 - 1 - np.arange(NUM_ANGLES)) % NUM_ANGLES  # the ray at -x for the ray at x
@@ -32,10 +33,12 @@ class Rays:
     Attributes:
         angle: Bin of the ray through a block, 0..NUM_ANGLES - 1. Shape (I', J', K'), int16.
         radius_mm: Distance to the centre of its slice, mm, float32.
+        ray: Index of a block's ray in a flattened map (K', NUM_ANGLES), int32.
     """
 
     angle: NDArray[np.int16]
     radius_mm: FloatVolume
+    ray: NDArray[np.int32]
 
     def outermost(self, mask: BoolArray) -> FloatMap:
         """Largest radius of the mask on each ray, NaN where there is none. Shape (K', NUM_ANGLES)."""
@@ -46,16 +49,14 @@ class Rays:
         return self._extreme(mask, np.minimum, np.inf)
 
     def _extreme(self, mask: BoolArray, pick: np.ufunc, start: float) -> FloatMap:
-        result = np.full((mask.shape[2], NUM_ANGLES), start, dtype=np.float32)
-        where = np.nonzero(mask)
-        pick.at(result, (where[2], self.angle[where]), self.radius_mm[where])
+        result = np.full(mask.shape[2] * NUM_ANGLES, start, dtype=np.float32)
+        pick.at(result, self.ray[mask], self.radius_mm[mask])
         result[~np.isfinite(result)] = np.nan
-        return result
+        return result.reshape(mask.shape[2], NUM_ANGLES)
 
     def on_rays(self, values: NDArray[np.float32] | NDArray[np.bool_]) -> NDArray[np.float32]:
         """A map (K', NUM_ANGLES) spread back over the blocks."""
-        k = np.broadcast_to(np.arange(self.angle.shape[2]), self.angle.shape)
-        return np.asarray(values[k, self.angle], dtype=np.float32)
+        return np.take(values.astype(np.float32).reshape(-1), self.ray)
 
 
 def rays_around(lung: BoolArray, grid: CoarseGrid, middle_i: float) -> Rays:
@@ -76,7 +77,8 @@ def rays_around(lung: BoolArray, grid: CoarseGrid, middle_i: float) -> Rays:
     y = ((j[:, None] - centre_j[None, :]) * grid.spacing_mm[1]).astype(np.float32)[None]
     angle = np.arctan2(np.broadcast_to(y, lung.shape), np.broadcast_to(x, lung.shape))
     bins = ((angle + np.pi) * (NUM_ANGLES / (2 * np.pi))).astype(np.int16) % NUM_ANGLES
-    return Rays(bins, np.sqrt(x * x + y * y))
+    ray = bins + np.arange(lung.shape[2], dtype=np.int32) * np.int32(NUM_ANGLES)
+    return Rays(bins, np.sqrt(x * x + y * y), ray)
 
 
 def rib_radius(rays: Rays, grid: CoarseGrid, lung_outer_mm: FloatMap) -> FloatMap:
@@ -123,16 +125,26 @@ def diaphragm_height(lung: BoolArray, grid: CoarseGrid) -> NDArray[np.float32]:
 
     The dome of the diaphragm is wider than the window, consolidation on it usually is not.
     """
+    height = np.full(lung.shape[:2], NO_LUNG, dtype=np.float32)
     has_lung = lung.any(axis=2)
-    lowest = np.where(has_lung, lung.argmax(axis=2), 10_000).astype(np.float32)
+    boxes = ndimage.find_objects(has_lung.view(np.uint8))
+    if boxes:
+        rows, columns = boxes[0]
+        height[rows, columns] = _levelled_base(lung[rows, columns], has_lung[rows, columns], grid)
+    return height
+
+
+def _levelled_base(lung: BoolArray, has_lung: NDArray[np.bool_], grid: CoarseGrid) -> NDArray[np.float32]:
+    """As ``diaphragm_height``, inside the box of both lungs."""
+    lowest = np.where(has_lung, lung.argmax(axis=2), NO_LUNG).astype(np.float32)
     size = [max(3, round(DIAPHRAGM_WINDOW_MM / spacing) | 1) for spacing in grid.spacing_mm[:2]]
     cap = _cap(size, grid.spacing_mm)
     disc = np.isfinite(cap)
     shape = np.where(disc, cap, 0.0)
-    eroded = ndimage.grey_erosion(lowest, footprint=disc, structure=shape)
-    eroded[~has_lung] = -10_000.0  # columns without lung know nothing of the diaphragm
-    levelled = ndimage.grey_dilation(eroded, footprint=disc, structure=shape)
-    return np.where(levelled < -9_000.0, np.float32(10_000.0), levelled).astype(np.float32)
+    eroded = ndimage.grey_erosion(lowest, footprint=disc, structure=shape, mode="constant", cval=NO_LUNG)
+    eroded[~has_lung] = -NO_LUNG  # columns without lung know nothing of the diaphragm
+    levelled = ndimage.grey_dilation(eroded, footprint=disc, structure=shape, mode="constant", cval=-NO_LUNG)
+    return np.where(levelled < -0.9 * NO_LUNG, np.float32(NO_LUNG), levelled).astype(np.float32)
 
 
 def apex_height(lung: BoolArray, grid: CoarseGrid) -> NDArray[np.float32]:

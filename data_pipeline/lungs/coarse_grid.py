@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.threads import in_threads
+
 COARSE_SPACING_MM = 3.0  # lungs are found at this spacing; every lung has > 10^4 such voxels
 MIN_COARSE_VOXELS = 24  # an axis is not reduced below this, so that tiny volumes keep their shape
 
+LAYERS_AT_ONCE = 2  # layers of blocks summed together
 MAX_INT16_TERMS = 8  # sums of this many values of -1024..4095 HU fit 16 bits
 
 IntVolume = NDArray[np.int16] | NDArray[np.int32]
@@ -65,15 +68,21 @@ def block_mean(voxels: NDArray[np.int16], factors: tuple[int, int, int]) -> Floa
     Returns:
         Shape (I // fi, J // fj, K // fk), float32, contiguous.
     """
-    # The slowest axis in memory is summed first: whole slices are added, and later passes see less data.
+    # The slowest axis in memory is summed first, a few layers at a time: what is added stays in the cache.
     order = sorted(range(3), key=lambda axis: -abs(voxels.strides[axis]))
-    total: IntVolume = voxels
-    count = 1
-    for axis in order:
-        count *= factors[axis]
-        total = _sum_blocks(total, axis, factors[axis], wide=count > MAX_INT16_TERMS)
-    mean = np.ascontiguousarray(total, dtype=np.float32)
-    mean /= np.float32(count)
+    size, factor = voxels.shape[order[0]] // factors[order[0]], factors[order[0]]
+    mean = np.empty([voxels.shape[axis] // factors[axis] for axis in range(3)], dtype=np.float32)
+
+    def sum_layer(start: int) -> None:
+        stop = min(start + LAYERS_AT_ONCE, size)
+        total: IntVolume = voxels[_at(order[0], slice(start * factor, stop * factor))]
+        count = 1
+        for axis in order:
+            count *= factors[axis]
+            total = _sum_blocks(total, axis, factors[axis], wide=count > MAX_INT16_TERMS)
+        np.multiply(total, np.float32(1.0 / count), out=mean[_at(order[0], slice(start, stop))], casting="unsafe")
+
+    in_threads(sum_layer, range(0, size, LAYERS_AT_ONCE))
     return mean
 
 
@@ -116,22 +125,3 @@ def coarse_grid(voxels: NDArray[np.int16], spacing_mm: Spacing) -> CoarseGrid:
     return CoarseGrid(block_mean(voxels, factors), factors, coarse_spacing, native_shape)
 
 
-def to_native(
-    coarse: NDArray[np.bool_] | NDArray[np.uint8], grid: CoarseGrid, box: tuple[slice, slice, slice]
-) -> NDArray[np.uint8]:
-    """Repeat blocks back to native voxels inside a native box.
-
-    Args:
-        coarse: Shape (I', J', K').
-        grid: The grid ``coarse`` lives on.
-        box: Native start and stop per axis.
-
-    Returns:
-        Shape of the box, uint8. Voxels of an incomplete last block take the value of the last whole block.
-    """
-    result = coarse.astype(np.uint8, copy=False)
-    for axis in range(3):
-        native = np.arange(box[axis].start, box[axis].stop)
-        blocks = np.minimum(native // grid.factors[axis], coarse.shape[axis] - 1)
-        result = np.take(result, blocks, axis=axis)
-    return result

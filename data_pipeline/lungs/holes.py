@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data_pipeline.lungs.candidates import FACES
 from data_pipeline.lungs.coarse_grid import BoolArray, CoarseGrid
+from data_pipeline.lungs.morphology import closed
 from data_pipeline.lungs.sides import LEFT, RIGHT
 
+IN_PLANE = ndimage.generate_binary_structure(2, 1)[:, :, None]  # neighbours within an axial slice
 CLOSING_MM = 7.0  # closes segmental vessels and nodules; wider closing would swallow the hilum
 
 Sides = NDArray[np.uint8]
@@ -22,16 +23,24 @@ def close_holes(sides: Sides, grid: CoarseGrid, blocked: BoolArray) -> Sides:
     """
     result = sides.copy()
     iterations = grid.voxels_for_mm(CLOSING_MM)
-    for side in (RIGHT, LEFT):
-        lung = np.pad(sides == side, iterations)
-        closed = ndimage.binary_closing(lung, structure=FACES, iterations=iterations)
-        closed = closed[(slice(iterations, -iterations),) * 3]
-        above = has_lung_below(closed)
-        for k in range(closed.shape[2]):
-            holes = ndimage.binary_fill_holes(closed[:, :, k]) & ~closed[:, :, k]
-            closed[:, :, k] |= holes & above[:, :, k]
-        result[closed & (result == 0) & ~blocked] = side
+    for side, box in zip((RIGHT, LEFT), ndimage.find_objects(sides, max_label=LEFT), strict=True):
+        if box is None:
+            continue
+        lung = closed(sides[box] == side, iterations)
+        lung |= _holes_in_slices(lung) & has_lung_below(lung)
+        result[box][lung & (result[box] == 0) & ~blocked[box]] = side
     return result
+
+
+def _holes_in_slices(lung: BoolArray) -> BoolArray:
+    """What cannot be reached from the side faces of the box inside an axial slice."""
+    labels, count = ndimage.label(~lung, structure=np.pad(IN_PLANE, ((0, 0), (0, 0), (1, 1))))
+    is_hole = np.ones(count + 1, dtype=np.bool_)
+    is_hole[0] = False
+    for face in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        is_hole[face] = False
+    holes: BoolArray = is_hole[labels]
+    return holes
 
 
 def has_lung_below(lung: BoolArray) -> BoolArray:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from data_pipeline.lungs.candidates import FACES
-from data_pipeline.lungs.coarse_grid import BoolArray, CoarseGrid
+from data_pipeline.lungs.coarse_grid import BoolArray, CoarseGrid, FloatVolume
+from data_pipeline.lungs.morphology import dilated, opened
 
 ORGAN_RANGE_HU = (-20.0, 120.0)  # the commonest density in this range is that of muscle, blood and liver
 CONTRAST_HU = 24.0  # consolidation and fluid lie this far below it, or are not told apart
@@ -23,19 +23,23 @@ def organ_hu(grid: CoarseGrid) -> float:
     return float(edges[int(smooth.argmax())] + 2.0)
 
 
-def less_dense_than_organs(grid: CoarseGrid, lung: BoolArray, allowed: BoolArray) -> BoolArray:
+def smooth_density(grid: CoarseGrid) -> FloatVolume:
+    """Density without the noise of single blocks, HU."""
+    return ndimage.gaussian_filter(grid.hu, [SMOOTHING_MM / spacing for spacing in grid.spacing_mm], truncate=2.5)
+
+
+def less_dense_than_organs(smooth: FloatVolume, organ: float, lung: BoolArray, allowed: BoolArray) -> BoolArray:
     """Tissue next to the lung that is clearly less dense than solid organs and denser than fat.
 
     Args:
-        grid: The coarse volume.
-        lung: Lung known so far. Shape (I', J', K').
+        smooth: From ``smooth_density``. Shape (I', J', K').
+        organ: From ``organ_hu``.
+        lung: Lung known so far. Same shape.
         allowed: Where lung may be: inside the rib cage, beside the mediastinum.
 
     Returns:
         Blocks to add, connected to the lung.
     """
-    smooth = ndimage.gaussian_filter(grid.hu, [SMOOTHING_MM / spacing for spacing in grid.spacing_mm])
-    softer = (smooth < organ_hu(grid) - CONTRAST_HU) & (smooth > LOWEST_HU) & allowed & ~lung
-    softer = ndimage.binary_opening(softer, structure=FACES, iterations=THICKNESS_BLOCKS)
-    grown: BoolArray = ndimage.binary_dilation(lung, structure=FACES, mask=softer | lung, iterations=REACH_BLOCKS)
-    return grown & ~lung
+    softer = (smooth < organ - CONTRAST_HU) & (smooth > LOWEST_HU) & allowed & ~lung
+    softer = opened(softer, THICKNESS_BLOCKS)
+    return dilated(lung, REACH_BLOCKS, within=softer) & ~lung

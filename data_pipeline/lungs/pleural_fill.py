@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data_pipeline.lungs.candidates import FACES, FULL
+from data_pipeline.lungs.candidates import FACES
 from data_pipeline.lungs.chest_wall import (
     MIRRORED,
     NUM_ANGLES,
@@ -20,8 +20,9 @@ from data_pipeline.lungs.chest_wall import (
     rays_around,
     rib_radius,
 )
-from data_pipeline.lungs.coarse_grid import BoolArray, CoarseGrid
-from data_pipeline.lungs.organ_contrast import SMOOTHING_MM, less_dense_than_organs
+from data_pipeline.lungs.coarse_grid import BoolArray, CoarseGrid, FloatVolume
+from data_pipeline.lungs.morphology import dilated, opened
+from data_pipeline.lungs.organ_contrast import less_dense_than_organs, organ_hu, smooth_density
 from data_pipeline.lungs.ray_limits import ray_limits, top_of, without_bumps
 from data_pipeline.lungs.sides import LEFT, RIGHT
 
@@ -44,6 +45,8 @@ class _Chest:
     pleura: FloatMap
     tissue: BoolArray
     blocked: BoolArray
+    smooth_hu: FloatVolume
+    organ_hu: float
 
 
 def fill_to_pleura(sides: Sides, grid: CoarseGrid, middle_i: float, blocked: BoolArray) -> Sides:
@@ -66,7 +69,9 @@ def fill_to_pleura(sides: Sides, grid: CoarseGrid, middle_i: float, blocked: Boo
     rays = rays_around(lung, grid, middle_i)
     outermost = rays.outermost(lung)
     pleura = pleura_radius(rib_radius(rays, grid, outermost), outermost)
-    chest = _Chest(grid, middle_i, rays, pleura, _soft_tissue(lung, grid, middle_i) & ~blocked, blocked)
+    smooth = smooth_density(grid)
+    tissue = _soft_tissue(lung, smooth, grid, middle_i) & ~blocked
+    chest = _Chest(grid, middle_i, rays, pleura, tissue, blocked, smooth, organ_hu(grid))
     right, left = sides == RIGHT, sides == LEFT
     result = sides.copy()
     for side, part, other in ((RIGHT, right, left), (LEFT, left, right)):
@@ -76,15 +81,14 @@ def fill_to_pleura(sides: Sides, grid: CoarseGrid, middle_i: float, blocked: Boo
     return result
 
 
-def _soft_tissue(lung: BoolArray, grid: CoarseGrid, middle_i: float) -> BoolArray:
+def _soft_tissue(lung: BoolArray, smooth: FloatVolume, grid: CoarseGrid, middle_i: float) -> BoolArray:
     """Tissue that is neither fat nor bone, between the base and the top of the lungs."""
     height = np.arange(lung.shape[2])
     top = mirrored_maximum(apex_height(lung, grid), middle_i)
     between = (height > diaphragm_height(lung, grid)[:, :, None]) & (height < top[:, :, None])
-    smooth = ndimage.gaussian_filter(grid.hu, [SMOOTHING_MM / spacing for spacing in grid.spacing_mm])
     fat = (smooth > FAT_HU[0]) & (smooth < FAT_HU[1])
-    fat &= ~ndimage.binary_dilation(lung, structure=FULL)  # beside lung this density is the blurred edge of lung
-    fat = ndimage.binary_opening(fat, structure=FACES)
+    fat &= ~dilated(lung, shape="box")  # beside lung this density is the blurred edge of lung
+    fat = opened(fat)
     tissue: BoolArray = between & ~lung & (smooth < MAX_DENSE_HU) & ~fat
     return tissue
 
@@ -100,11 +104,11 @@ def _dense_part(chest: _Chest, side: int, part: BoolArray, other_inner: FloatMap
     offset_mm = (np.arange(part.shape[0]) - chest.middle_i) * grid.spacing_mm[0] * (1 if side == RIGHT else -1)
     beside = (offset_mm > MEDIASTINUM_MM)[:, None, None] & lateral[rays.angle]
     added = chest.tissue & beside & (rays.radius_mm > rays.on_rays(inner)) & (rays.radius_mm <= rays.on_rays(outer))
-    thick = ndimage.binary_opening(added, structure=FACES)
-    added &= ndimage.binary_dilation(thick, structure=FULL)  # not the one-block rim beside fat
+    added &= dilated(opened(added), shape="box")  # not the one-block rim beside fat
     added = _touching(added, part)
     inside_cage = rays.radius_mm <= rays.on_rays(np.nan_to_num(chest.pleura, nan=-np.inf))
-    return added | less_dense_than_organs(grid, part | added, beside & ~chest.blocked & inside_cage)
+    return added | less_dense_than_organs(
+        chest.smooth_hu, chest.organ_hu, part | added, beside & ~chest.blocked & inside_cage)
 
 
 def mirrored_maximum(height: NDArray[np.float32], middle_i: float) -> NDArray[np.float32]:
@@ -128,7 +132,7 @@ def _touching(added: BoolArray, lung: BoolArray) -> BoolArray:
     labels, count = ndimage.label(added, structure=FACES)
     if count == 0:
         return added
-    near = ndimage.binary_dilation(lung, structure=FACES)
+    near = dilated(lung)
     keep = np.zeros(count + 1, dtype=bool)
     keep[np.unique(labels[near])] = True
     keep[0] = False

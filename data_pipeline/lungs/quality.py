@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.lungs.coarse_grid import Spacing
 from data_pipeline.lungs.sides import LEFT, RIGHT
+from data_pipeline.threads import in_threads
 from domain.findings import Finding, QualityCode, Severity
 
 MIN_LUNGS_ML = 1000.0  # adult total lung capacity is 4-7 l; severe restriction rarely falls below 1.5 l
@@ -48,8 +49,7 @@ def measure(labels: NDArray[np.uint8], spacing_mm: Spacing, dense_share: float =
         dense_share: Share of the mask without air, where it is known.
     """
     voxel_ml = spacing_mm[0] * spacing_mm[1] * spacing_mm[2] / 1000.0
-    right = np.count_nonzero(labels == RIGHT)
-    left = np.count_nonzero(labels == LEFT)
+    right, left = np.sum(in_threads(lambda k: _side_counts(labels[:, :, k]), range(labels.shape[2])), axis=0)
     axial_cm2 = spacing_mm[0] * spacing_mm[1] / 100.0
     cut = max(int(np.count_nonzero(labels[:, :, 0])), int(np.count_nonzero(labels[:, :, -1]))) * axial_cm2
     sagittal = max(np.count_nonzero(labels[0]), np.count_nonzero(labels[-1])) * spacing_mm[1] * spacing_mm[2] / 100.0
@@ -61,6 +61,11 @@ def measure(labels: NDArray[np.uint8], spacing_mm: Spacing, dense_share: float =
         float(max(sagittal, coronal / 100.0)),
         float(dense_share),
     )
+
+
+def _side_counts(labels: NDArray[np.uint8]) -> tuple[int, int]:
+    """Voxels of the right and the left lung in one slice."""
+    return int(np.count_nonzero(labels == RIGHT)), int(np.count_nonzero(labels == LEFT))
 
 
 def judge(facts: MaskFacts) -> list[Finding]:

@@ -66,11 +66,9 @@ def ray_limits(
 
 def _closed(shown: NDArray[np.bool_], window: tuple[int, int]) -> NDArray[np.bool_]:
     """Rays between rays with lung, around the body (which closes on itself) and along it."""
-    around = np.pad(shown, ((window[0], window[0]), (0, 0)), mode="constant")
-    around = np.concatenate([around, around, around], axis=1)
-    closed = np.asarray(ndimage.binary_closing(around, structure=np.ones(window, dtype=bool)))
-    count = shown.shape[1]
-    middle: NDArray[np.bool_] = closed[window[0] : -window[0], count : 2 * count]
+    padded = np.pad(shown.astype(np.uint8), ((window[0], window[0]), (0, 0)))
+    closed = ndimage.grey_closing(padded, size=window, mode=("constant", "wrap"))
+    middle: NDArray[np.bool_] = closed[window[0] : -window[0]] > 0
     return middle
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from data_pipeline.lungs.candidates import AIR_TISSUE_HU, FULL
-from data_pipeline.lungs.coarse_grid import CoarseGrid, to_native
+from data_pipeline.lungs.candidates import AIR_TISSUE_HU
+from data_pipeline.lungs.coarse_grid import CoarseGrid
+from data_pipeline.lungs.morphology import dilated, eroded
 from data_pipeline.lungs.sides import LEFT, RIGHT
+from data_pipeline.threads import in_threads
 
-Box = tuple[slice, slice, slice]
+Labels = NDArray[np.uint8]
 
 
-def refine(voxels: NDArray[np.int16], sides: NDArray[np.uint8], grid: CoarseGrid) -> NDArray[np.uint8]:
+def refine(voxels: NDArray[np.int16], sides: Labels, grid: CoarseGrid) -> Labels:
     """Lung labels on the native grid.
 
     A block deep inside is lung whatever it holds. In the outermost blocks and one block beyond, a native voxel is lung
@@ -25,48 +26,66 @@ def refine(voxels: NDArray[np.int16], sides: NDArray[np.uint8], grid: CoarseGrid
         grid: The coarse volume.
 
     Returns:
-        Shape (I, J, K), uint8: 0 outside, 1 right, 2 left.
+        Shape (I, J, K), uint8: 0 outside, 1 right, 2 left. Whole axial slices lie together in memory.
     """
-    labels = np.zeros(voxels.shape, dtype=np.uint8)
+    labels = np.zeros(voxels.shape[::-1], dtype=np.uint8).transpose(2, 1, 0)
     if max(grid.factors) == 1:
         labels[...] = sides
         return labels
-    for side in (RIGHT, LEFT):
-        lung = sides == side
-        if not lung.any():
-            continue
-        _refine_one(voxels, lung, sides, grid, side, labels)
+    solid, open_ = _solid_and_open(sides, grid)
+    shown = np.nonzero((solid | open_).any(axis=(0, 1)))[0]
+
+    def refine_block(k: int) -> None:
+        _refine_slices(voxels, labels, solid[:, :, k], open_[:, :, k], (k, grid))
+
+    in_threads(refine_block, [int(k) for k in shown])
     return labels
 
 
-def _refine_one(
-    voxels: NDArray[np.int16],
-    lung: NDArray[np.bool_],
-    sides: NDArray[np.uint8],
-    grid: CoarseGrid,
-    side: int,
-    labels: NDArray[np.uint8],
+def _solid_and_open(sides: Labels, grid: CoarseGrid) -> tuple[Labels, Labels]:
+    """Side of the blocks that are lung throughout, and of those whose voxels are lung where they hold air."""
+    solid, open_ = np.zeros_like(sides), np.zeros_like(sides)
+    for side in (RIGHT, LEFT):
+        lung = sides == side
+        core = eroded(lung, shape="box", outside=True)  # a lung cut by the edge of the volume has no border there
+        solid[core | (lung & (grid.hu > AIR_TISSUE_HU))] = side
+        open_[dilated(lung, shape="box") & ((sides == 0) | lung) & (open_ == 0)] = side
+    open_[solid > 0] = 0
+    return solid, open_
+
+
+def _refine_slices(
+    voxels: NDArray[np.int16], labels: Labels, solid: Labels, open_: Labels, block: tuple[int, CoarseGrid]
 ) -> None:
-    """Write one lung into ``labels``."""
-    border_is_inside = 1  # a lung cut by the edge of the volume has no border there
-    core = ndimage.binary_erosion(lung, structure=FULL, border_value=border_is_inside)
-    solid = core | (lung & (grid.hu > AIR_TISSUE_HU))
-    near = ndimage.binary_dilation(lung, structure=FULL) & ((sides == 0) | lung)
-    box = _native_box(near, grid)
-    zone = to_native(near.astype(np.uint8) + solid.astype(np.uint8), grid, box)  # 2 solid, 1 decide by HU
-    inside = zone == 2
-    inside |= (zone == 1) & (voxels[box] < AIR_TISSUE_HU)
-    target = labels[box]
-    target[inside & (target == 0)] = side
+    """Write the native slices of one layer of blocks; the last layer reaches to the end of the volume."""
+    k, grid = block
+    rows, columns = (_filled(solid | open_, axis) for axis in (0, 1))
+    first, stop = (_native_range(span, grid, axis) for axis, span in ((0, rows), (1, columns)))
+    inside, decided = (_spread(part[rows, columns], grid, first, stop) for part in (solid, open_))
+    slices = _native_range(slice(k, k + 1), grid, 2)
+    for native in range(slices.start, slices.stop):
+        target = labels[first, stop, native]
+        np.multiply(voxels[first, stop, native] < AIR_TISSUE_HU, decided, out=target)
+        target |= inside
 
 
-def _native_box(mask: NDArray[np.bool_], grid: CoarseGrid) -> Box:
-    """Smallest native box around the blocks of a mask; a box at the last block runs to the edge of the volume."""
-    edges = []
-    for axis in range(3):
-        filled = np.nonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))[0]
-        stop = grid.native_shape[axis]
-        if filled[-1] + 1 < mask.shape[axis]:
-            stop = int(filled[-1] + 1) * grid.factors[axis]
-        edges.append(slice(int(filled[0]) * grid.factors[axis], stop))
-    return edges[0], edges[1], edges[2]
+def _filled(mask: Labels, axis: int) -> slice:
+    """First to last row of an axial layer that holds anything."""
+    at = np.nonzero(mask.any(axis=1 - axis))[0]
+    return slice(int(at[0]), int(at[-1]) + 1)
+
+
+def _native_range(blocks: slice, grid: CoarseGrid, axis: int) -> slice:
+    """Native voxels of a range of blocks; a range that ends with the last block runs to the edge of the volume."""
+    size, factor = grid.native_shape[axis], grid.factors[axis]
+    stop = size if blocks.stop >= grid.hu.shape[axis] else blocks.stop * factor
+    return slice(blocks.start * factor, stop)
+
+
+def _spread(layer: Labels, grid: CoarseGrid, rows: slice, columns: slice) -> Labels:
+    """A layer of blocks (I', J') on native pixels; an incomplete last block takes the value of the last whole one."""
+    native = layer
+    for axis, (span, factor) in enumerate(((rows, grid.factors[0]), (columns, grid.factors[1]))):
+        blocks = np.minimum(np.arange(span.stop - span.start) // factor, layer.shape[axis] - 1)
+        native = np.take(native, blocks, axis=axis)
+    return np.asfortranarray(native)  # slices of the volume run along i in memory

@@ -8,6 +8,8 @@ from scipy import ndimage
 
 from data_pipeline.lungs.candidates import FACES
 from data_pipeline.lungs.coarse_grid import BoolArray, CoarseGrid
+from data_pipeline.lungs.morphology import dilated
+from data_pipeline.lungs.morphology import eroded as shrunk
 
 RIGHT, LEFT = 1, 2
 BONE_HU = 200.0  # above soft tissue with contrast on block means of 3 mm
@@ -42,21 +44,27 @@ def split_sides(lung: BoolArray, middle_i: float) -> NDArray[np.uint8]:
     Returns:
         Shape (I', J', K'), uint8: 0 outside, 1 right, 2 left.
     """
-    seeds = _two_seeds(lung)
-    if seeds is None:
-        return _by_position(lung, middle_i)
-    i = np.arange(lung.shape[0])[:, None, None]
-    crossing = MAX_CROSSING_SHARE * lung.shape[0]
-    seeds[(seeds == LEFT) & (i > middle_i + crossing)] = 0  # a bridge in front of the heart; grown again below
-    seeds[(seeds == RIGHT) & (i < middle_i - crossing)] = 0
-    box = ndimage.find_objects(lung.astype(np.uint8))[0]
     sides = np.zeros(lung.shape, dtype=np.uint8)
-    sides[box] = _grow(seeds[box], lung[box], middle_i - box[0].start)
+    boxes = ndimage.find_objects(lung.view(np.uint8))
+    if boxes:
+        sides[boxes[0]] = _split_inside(lung[boxes[0]], middle_i - boxes[0][0].start, lung.shape[0])
     return sides
 
 
-def _two_seeds(lung: BoolArray) -> NDArray[np.uint8] | None:
-    """Erode until the two largest parts are two lungs; None when that never happens."""
+def _split_inside(lung: BoolArray, middle_i: float, width: int) -> NDArray[np.uint8]:
+    """As ``split_sides``, inside the box of both lungs; ``width`` is that of the volume."""
+    seeds = _two_seeds(lung, 0.1 * width)
+    if seeds is None:
+        return _by_position(lung, middle_i)
+    i = np.arange(lung.shape[0])[:, None, None]
+    crossing = MAX_CROSSING_SHARE * width
+    seeds[(seeds == LEFT) & (i > middle_i + crossing)] = 0  # a bridge in front of the heart; grown again below
+    seeds[(seeds == RIGHT) & (i < middle_i - crossing)] = 0
+    return _grow(seeds, lung, middle_i)
+
+
+def _two_seeds(lung: BoolArray, min_apart: float) -> NDArray[np.uint8] | None:
+    """Erode until the two largest parts are two lungs ``min_apart`` blocks apart; None when that never happens."""
     total = np.count_nonzero(lung)
     eroded = lung
     for _ in range(MAX_EROSIONS + 1):
@@ -64,16 +72,20 @@ def _two_seeds(lung: BoolArray) -> NDArray[np.uint8] | None:
         sizes = np.bincount(labels.ravel())[1:]
         if count >= 2:
             second, first = np.argsort(sizes)[-2:] + 1
-            centres = ndimage.center_of_mass(eroded, labels, [first, second])
-            apart = abs(centres[0][0] - centres[1][0])
-            if sizes[second - 1] >= MIN_SHARE_OF_SECOND_LUNG * total and apart > lung.shape[0] * 0.1:
-                right, left = (first, second) if centres[0][0] > centres[1][0] else (second, first)
-                seeds = np.zeros(lung.shape, dtype=np.uint8)
-                seeds[labels == right] = RIGHT
-                seeds[labels == left] = LEFT
-                return seeds
-        eroded = ndimage.binary_erosion(eroded, structure=FACES)
+            parts = {number: labels == number for number in (int(first), int(second))}
+            centres = {number: _centre_i(part) for number, part in parts.items()}
+            apart = abs(centres[first] - centres[second])
+            if sizes[second - 1] >= MIN_SHARE_OF_SECOND_LUNG * total and apart > min_apart:
+                right, left = sorted(parts, key=lambda number: centres[number], reverse=True)
+                return np.where(parts[right], np.uint8(RIGHT), np.where(parts[left], np.uint8(LEFT), np.uint8(0)))
+        eroded = shrunk(eroded)
     return None
+
+
+def _centre_i(part: BoolArray) -> float:
+    """Centre of mass along i, blocks."""
+    counts = np.count_nonzero(part, axis=(1, 2))
+    return float(np.average(np.arange(len(counts)), weights=counts))
 
 
 def _grow(seeds: NDArray[np.uint8], lung: BoolArray, middle_i: float) -> NDArray[np.uint8]:
@@ -86,8 +98,7 @@ def _grow(seeds: NDArray[np.uint8], lung: BoolArray, middle_i: float) -> NDArray
         for _ in range(2 * MAX_EROSIONS):
             before = np.count_nonzero(sides)
             for side in (RIGHT, LEFT):
-                reached = ndimage.binary_dilation(sides == side, structure=FACES) & lung & (sides == 0) & allowed[side]
-                sides[reached] = side
+                sides[dilated(sides == side, within=lung & (sides == 0) & allowed[side])] = side
             if np.count_nonzero(sides) == before:
                 break
     rest = lung & (sides == 0)
