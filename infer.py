@@ -25,7 +25,7 @@ from domain.batch_keys import AFFINE, FINDINGS, IMAGE_AFFINE, LUNG_MASK, QUANTIT
 from domain.command_line import configure_logging, run_command
 from domain.config_files import config_path
 from domain.covariates import CovariateVocabulary, load_covariate_vocabulary
-from domain.errors import ExitCode, InputError, ScanFolderError, StudyError
+from domain.errors import ArtefactError, ExitCode, InputError, ScanFolderError, StudyError
 from domain.findings import Decision, Finding, Stage, decide
 from domain.patterns import load_pattern_vocabulary
 from domain.progress import StepProgress
@@ -44,7 +44,7 @@ from inference.run_facts import Results, run_facts
 from inference.runner import RunOptions, RunSummary, Study, StudyFinished, run_studies
 from inference.watching import WatchTimes, follow
 from inference.worker import StagedWorker, Worker
-from models.artefact_format import read_manifest
+from models.artefact_format import no_network, read_manifest
 from reports import run_outputs
 from reports.pictures import write_case_pictures
 
@@ -197,6 +197,8 @@ class ModelFacts:
             spec = load_settings(PreprocessSpec, config_path(QUANTIFY_SPEC))
             return cls(NO_MODEL, {"model": "none", "graph": spec.digest}, antibodies, covariates)
         manifest = read_manifest(model)
+        if manifest.preprocess is None:
+            raise ArtefactError(no_network(model))
         digests = {"model": manifest.digest, "graph": manifest.preprocess.digest}
         return cls(manifest.trained_on, digests, manifest.antibodies, manifest.covariates)
 

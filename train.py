@@ -1,15 +1,18 @@
 """A cohort in, a model out: ``python train.py CONFIG`` -> ``runs/<name>/model.hrct``.
 
-Reads top to bottom; every step is a call into a room. Cross-fitting throughout: calibration, prediction sets and the
-prognostic head only ever see what a network said of patients it was not trained on.
+Three kinds of settings: ``network`` (pattern network and prognostic head from scans), ``head`` (the head alone, from
+tables and stored features) and ``recalibration`` (an existing model moved to a new site or era). Every step is a call
+into a room. Cross-fitting throughout: calibration, prediction sets and the prognostic head only ever see what a
+network said of patients it was not trained on.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,60 +27,100 @@ from data_pipeline.splits import grouped_folds
 from data_pipeline.training_cohort import TrainingCohort, load_training_cohort
 from domain.antibodies import AntibodyVocabulary, load_antibody_vocabulary
 from domain.batch_keys import IMAGE
-from domain.cohort import code_cohort, with_outcomes
+from domain.cohort import code_cohort
 from domain.command_line import RESEARCH_NOTICE, configure_logging, run_command
 from domain.config_files import resolve_config
 from domain.covariates import CovariateVocabulary, load_covariate_vocabulary
 from domain.endpoints import Endpoint, load_endpoint
 from domain.errors import ExitCode, InputError
-from domain.patterns import PATTERNS, load_pattern_vocabulary
+from domain.patterns import load_pattern_vocabulary
 from domain.prognostic_data import PrognosticData
 from domain.progress import StepProgress
-from domain.quantities import NETWORK_QUANTITIES, TABLE_QUANTITIES
-from domain.records import Case, SeriesRef, SeriesTable, is_synthetic
-from domain.settings import EvaluateSettings, PrognosisSettings, TrainSettings
+from domain.quantities import NETWORK_QUANTITIES
+from domain.records import Case, SeriesRef, is_synthetic
+from domain.settings import (
+    EvaluateSettings,
+    HeadSettings,
+    RecalibrationSettings,
+    TableSettings,
+    TrainSettings,
+    VocabularySettings,
+)
 from domain.specs import PreprocessSpec
-from domain.strict_yaml import load_settings
+from domain.strict_yaml import load_one_of, load_settings
 from domain.whole_files import write_whole
 from evaluation.evaluate_predictions import default_context, evaluate
-from models import PrognosticModel
-from models.artefact import ArtefactParts, save_artefact
+from models.artefact import load_artefact
 from models.artefact_format import CohortSummary
+from models.artefact_writing import ArtefactParts, save_artefact, save_recalibrated
 from models.backbones import BACKBONES
 from models.belief import fit_belief
 from models.fitting import CrossFit, RunContext, cross_fit
-from models.prognosis import sample_size_report
+from models.prognosis.cross_fitting import fit_heads, image_columns, out_of_fold_columns
+from models.prognosis.feature_table import read_feature_table, with_features
+from models.prognosis.recalibrated_heads import recalibrated_heads
 from models.trainer import is_first_process
 from reports import evaluation_page
 
 SETTINGS_NAME = "settings.yaml"
+MODEL_NAME = "model.hrct"
 EXAMPLE = """examples:
   python train.py configs/train/demo.yaml
   python train.py my_cohort.yaml --set training.max_epochs=60 --set name=longer
   python train.py my_cohort.yaml --check
   python train.py --resume runs/my_cohort
+  python train.py configs/train/head_only.yaml --set data.cases=cases.csv
+  python train.py configs/train/recalibration.yaml --set parent=runs/my_cohort/model.hrct
 """
 
 SCANNER_COLUMNS = ("manufacturer", "kernel", "slice_thickness_mm")
 SLOW_COMPARATORS = ("forest", "boosting")  # `evaluate.py` fits them, too
 
-Rows = NDArray[np.int64]
+AnySettings = TrainSettings | HeadSettings | RecalibrationSettings
+KINDS: dict[str, type[AnySettings]] = {
+    "network": TrainSettings,
+    "head": HeadSettings,
+    "recalibration": RecalibrationSettings,
+}
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Everything the settings name, loaded and checked before any scan is read."""
+class Vocabularies:
+    """The words of a cohort, loaded and checked before any table or scan is read."""
 
-    settings: TrainSettings
-    preprocess: PreprocessSpec
     antibodies: AntibodyVocabulary
     covariates: CovariateVocabulary
     endpoints: tuple[Endpoint, ...]
 
+    @classmethod
+    def load(cls, names: VocabularySettings) -> Vocabularies:
+        """Shipped ones by name, a cohort's own by path."""
+        endpoints = tuple(load_endpoint(name) for name in names.endpoints)
+        return cls(load_antibody_vocabulary(names.antibodies), load_covariate_vocabulary(names.covariates), endpoints)
+
+    def read_table(self, cases: str) -> tuple[Case, ...]:
+        """The case table, its events checked against every endpoint."""
+        patterns = load_pattern_vocabulary()
+        return read_cases(Path(cases), self.antibodies, self.covariates, patterns, endpoints=self.endpoints)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything the settings of a network name, loaded and checked before any scan is read."""
+
+    settings: TrainSettings
+    preprocess: PreprocessSpec
+    words: Vocabularies
+
     @property
     def run_dir(self) -> Path:
         """Where everything of this run goes."""
-        return Path(self.settings.output_dir) / self.settings.name
+        return run_dir_of(self.settings)
+
+
+def run_dir_of(settings: AnySettings) -> Path:
+    """Where everything of a run goes."""
+    return Path(settings.output_dir) / settings.name
 
 
 def make_plan(settings: TrainSettings) -> Plan:
@@ -89,13 +132,11 @@ def make_plan(settings: TrainSettings) -> Plan:
     """
     BACKBONES.check(settings.network.backbone)
     build_augment(settings.augment)
-    return Plan(
-        settings,
-        load_settings(PreprocessSpec, resolve_config(settings.preprocess, "preprocess")),
-        load_antibody_vocabulary(settings.vocabularies.antibodies),
-        load_covariate_vocabulary(settings.vocabularies.covariates),
-        tuple(load_endpoint(name) for name in settings.vocabularies.endpoints),
-    )
+    preprocess = load_settings(PreprocessSpec, resolve_config(settings.preprocess, "preprocess"))
+    return Plan(settings, preprocess, Vocabularies.load(settings.vocabularies))
+
+
+# ------------------------------------------------------------------------------------------- network and head
 
 
 def run(plan: Plan, progress: StepProgress) -> Path:
@@ -105,8 +146,8 @@ def run(plan: Plan, progress: StepProgress) -> Path:
         The model folder.
     """
     settings = plan.settings
-    write_whole(plan.run_dir / SETTINGS_NAME, yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
-    table = read_table(plan)
+    write_settings(settings)
+    table = plan.words.read_table(settings.data.cases)
     cache_dir = Path(settings.data.cache_dir) if settings.data.cache_dir else plan.run_dir / "cache"
     cohort = load_training_cohort(
         table, Path(settings.data.scans), plan.preprocess, cache_dir=cache_dir, progress=progress
@@ -132,15 +173,18 @@ def run(plan: Plan, progress: StepProgress) -> Path:
         ),
     )
     if not is_first_process():
-        return plan.run_dir / "model.hrct"  # under torchrun, the first process goes on alone
+        return plan.run_dir / MODEL_NAME  # under torchrun, the first process goes on alone
     belief = fit_belief(fitted.outputs, [held_out for _, held_out in pairs])
     probabilities = belief.calibrated(fitted.outputs)
 
     everyone = (*cohort.cases, *without_image(table, cohort))  # the head learns from rows without a scan, too
-    data = with_image_blocks(code_cohort(everyone, plan.antibodies, plan.covariates), fitted, probabilities)
-    heads = fit_heads(plan, everyone, data, progress)
-    predictions = out_of_fold_predictions(plan, everyone, data, pairs, scan_tables(cohort))
-    results = evaluate_out_of_fold(plan, cohort.cases, predictions)
+    tables = code_cohort(everyone, plan.words.antibodies, plan.words.covariates)
+    data = with_image_blocks(tables, fitted, probabilities)
+    heads = fit_heads(everyone, data, plan.words.endpoints, settings.prognosis, progress.say)
+    held_out = [rows for _, rows in pairs]
+    columns = out_of_fold_columns(everyone, data, plan.words.endpoints[0], held_out, settings.prognosis)
+    predictions = pd.concat([image_columns(data), columns], axis=1).iloc[: len(cohort.cases)]
+    results = evaluate_out_of_fold(settings, plan.words, cohort.cases, with_scanners(predictions, cohort))
 
     parts = ArtefactParts(
         name=settings.name,
@@ -150,20 +194,14 @@ def run(plan: Plan, progress: StepProgress) -> Path:
         members=[member.network for member in fitted.members],
         num_channels=int(items[0][IMAGE].shape[0]),
         belief=belief,
-        antibodies=plan.antibodies,
-        covariates=plan.covariates,
-        endpoints=plan.endpoints,
-        cohort=summarise(everyone, num_scans=len(cohort.cases)),
+        antibodies=plan.words.antibodies,
+        covariates=plan.words.covariates,
+        endpoints=plan.words.endpoints,
+        cohort=CohortSummary.of(everyone, num_scans=len(cohort.cases)),
         prognosis={name: head.to_dict() for name, head in heads.items()},
         results=results,
     )
-    return save_artefact(plan.run_dir / "model.hrct", parts)
-
-
-def read_table(plan: Plan) -> tuple[Case, ...]:
-    """The case table, its events checked against every endpoint."""
-    path = Path(plan.settings.data.cases)
-    return read_cases(path, plan.antibodies, plan.covariates, load_pattern_vocabulary(), endpoints=plan.endpoints)
+    return save_artefact(plan.run_dir / MODEL_NAME, parts)
 
 
 def write_exclusions(plan: Plan, cohort: TrainingCohort, progress: StepProgress) -> None:
@@ -182,9 +220,10 @@ def without_image(table: Sequence[Case], cohort: TrainingCohort) -> tuple[Case, 
     return tuple(case for case in table if case.case_id not in used)
 
 
-def scan_tables(cohort: TrainingCohort) -> list[SeriesTable]:
-    """Header facts of each scan, row by row."""
-    return [sample.source.table for sample in cohort.samples if isinstance(sample.source, SeriesRef)]
+def with_scanners(predictions: pd.DataFrame, cohort: TrainingCohort) -> pd.DataFrame:
+    """Header facts of each scan beside its row: evaluation looks for shortcuts through them."""
+    scans = [sample.source.table for sample in cohort.samples if isinstance(sample.source, SeriesRef)]
+    return predictions.assign(**{name: [getattr(scan, name) for scan in scans] for name in SCANNER_COLUMNS})
 
 
 def with_image_blocks(tables: PrognosticData, fitted: CrossFit, probabilities: NDArray[np.float64]) -> PrognosticData:
@@ -205,110 +244,126 @@ def with_image_blocks(tables: PrognosticData, fitted: CrossFit, probabilities: N
     )
 
 
-def fit_heads(
-    plan: Plan, cases: Sequence[Case], data: PrognosticData, progress: StepProgress
-) -> dict[str, PrognosticModel]:
-    """One prognostic model per endpoint, on the cases whose outcome is known."""
-    heads: dict[str, PrognosticModel] = {}
-    for endpoint in plan.endpoints:
-        if not (known := known_outcomes(cases, endpoint)).size:
-            progress.say(f"no case has an outcome: no prognosis for {endpoint.name!r}")
-            continue
-        training = with_outcomes(data, cases, endpoint).take(known)
-        for line in sample_size_report(training, plan.settings.prognosis, endpoint).lines():
-            progress.say(line)
-        heads[endpoint.name] = PrognosticModel.fit(training, plan.settings.prognosis, endpoint)
-    return heads
+# --------------------------------------------------------------------------------------------- the head alone
 
 
-def known_outcomes(cases: Sequence[Case], endpoint: Endpoint) -> Rows:
-    """Rows with an outcome."""
-    return np.flatnonzero([case.outcome_in(endpoint.event_column) is not None for case in cases])
+def run_head(settings: HeadSettings, words: Vocabularies, progress: StepProgress) -> Path:
+    """Fit the head on a case table and stored features, evaluate out of fold, write an artefact without a network.
+
+    Returns:
+        The model folder.
+    """
+    write_settings(settings)
+    cases = words.read_table(settings.data.cases)
+    data = table_data(cases, settings.data, words)
+    heads = fit_heads(cases, data, words.endpoints, settings.prognosis, progress.say)
+    folds = grouped_folds(
+        cases, num_folds=settings.split.num_folds, seed=settings.seed, group_by_site=settings.split.group_by_site
+    )
+    held_out = [np.flatnonzero(folds == fold) for fold in range(settings.split.num_folds)]
+    columns = out_of_fold_columns(cases, data, words.endpoints[0], held_out, settings.prognosis)
+    predictions = pd.concat([image_columns(data), columns], axis=1)
+    parts = ArtefactParts(
+        name=settings.name,
+        trained_on=settings.trained_on,
+        antibodies=words.antibodies,
+        covariates=words.covariates,
+        endpoints=words.endpoints,
+        cohort=CohortSummary.of(cases, num_scans=0),
+        prognosis={name: head.to_dict() for name, head in heads.items()},
+        results=evaluate_out_of_fold(settings, words, cases, predictions),
+    )
+    return save_artefact(run_dir_of(settings) / MODEL_NAME, parts)
 
 
-def out_of_fold_predictions(
-    plan: Plan,
-    cases: Sequence[Case],
-    data: PrognosticData,
-    pairs: Sequence[tuple[Rows, Rows]],
-    scans: Sequence[SeriesTable],
-) -> pd.DataFrame:
-    """Pattern and prognosis of every case with a scan, by models that never saw it; columns of ``predictions.csv``."""
-    endpoint = plan.endpoints[0]
-    num_scans = len(scans)
-    assert data.pattern_probabilities is not None
-    probabilities = data.pattern_probabilities[:num_scans]
-    frame = pd.DataFrame({"case_key": data.case_ids[:num_scans]})
-    for index, pattern in enumerate(PATTERNS):
-        frame[f"p_{pattern}"] = probabilities[:, index]
-    frame["pattern"] = [PATTERNS[index].value for index in probabilities.argmax(axis=1)]
-    for name in SCANNER_COLUMNS:  # evaluation looks for shortcuts through them
-        frame[name] = [getattr(scan, name) for scan in scans]
-    assert data.quantitative is not None
-    for name in TABLE_QUANTITIES:
-        frame[name] = data.quantitative[:num_scans, data.quantitative_names.index(name)]
-    quick = PrognosisSettings.model_validate(plan.settings.prognosis.model_dump() | {"num_bootstrap": 0})
-    with_outcome = with_outcomes(data, cases, endpoint)
-    known = known_outcomes(cases, endpoint)
-    for fold, (_, held_out) in enumerate(pairs):
-        frame.loc[held_out, "fold"] = fold
-        patients = {cases[row].patient_id for row in held_out}
-        training_rows = np.array([row for row in known if cases[row].patient_id not in patients], dtype=np.int64)
-        if not training_rows.size:
-            continue
-        head = PrognosticModel.fit(with_outcome.take(training_rows), quick, endpoint)
-        for column, values in horizon_columns(head, data.take(held_out), endpoint).items():
-            frame.loc[held_out, column] = values
-    risk = 1 - frame.get(f"survival_{endpoint.risk_horizon_days}d", pd.Series(np.nan, frame.index))
-    frame["risk_group"] = [endpoint.risk_group(value) if np.isfinite(value) else "" for value in risk]
-    write_whole(plan.run_dir / "out_of_fold.csv", frame.to_csv(index=False))
-    return frame
+def table_data(cases: Sequence[Case], where: TableSettings, words: Vocabularies) -> PrognosticData:
+    """Coded tables, stored image features beside them where there are any."""
+    data = code_cohort(cases, words.antibodies, words.covariates)
+    if not where.features:
+        return data
+    return with_features(data, read_feature_table(Path(where.features)), out_of_fold=where.features_out_of_fold)
 
 
-def horizon_columns(head: PrognosticModel, data: PrognosticData, endpoint: Endpoint) -> dict[str, NDArray[np.float64]]:
-    """``survival_<d>d`` and ``cif_<cause>_<d>d`` of some patients."""
-    days = np.array(endpoint.horizons_days, dtype=np.float64)
-    survival = head.survival(data, days)
-    columns = {f"survival_{day:g}d": survival[:, index] for index, day in enumerate(days)}
-    for cause, incidence in head.cumulative_incidence(data, days).items():
-        columns |= {f"cif_{cause}_{day:g}d": incidence[:, index] for index, day in enumerate(days)}
-    return columns
+# --------------------------------------------------------------------------------------------- recalibration
 
 
-def evaluate_out_of_fold(plan: Plan, cases: Sequence[Case], predictions: pd.DataFrame) -> dict[str, float | str]:
-    """Write the out-of-fold evaluation page; gives the figures the card shows."""
-    trained_on = plan.settings.trained_on
+def recalibrate(settings: RecalibrationSettings, progress: StepProgress) -> Path:
+    """Move the risk levels of an existing model to a new cohort; its network and effects stay as they are.
+
+    Returns:
+        The new model folder.
+    """
+    parent = load_artefact(settings.parent, device="cpu", with_self_test=False)
+    facts = parent.manifest
+    words = Vocabularies(facts.antibodies, facts.covariates, facts.endpoints)
+    write_settings(settings)
+    cases = words.read_table(settings.data.cases)
+    heads, rows = recalibrated_heads(
+        parent.prognostic_models,
+        cases,
+        table_data(cases, settings.data, words),
+        settings.method,
+        num_folds=settings.num_folds,
+        seed=settings.seed,
+    )
+    frame = pd.DataFrame([asdict(row) for row in rows])
+    write_whole(run_dir_of(settings) / "before_after.csv", frame.to_csv(index=False))
+    for row in rows:
+        expected = f"{row.expected_before:.1f} expected before, {row.expected_after:.1f} after (held out)"
+        progress.say(f"{row.endpoint}, {row.cause}: {row.num_events} events; {expected}{row.note and f'; {row.note}'}")
+    return save_recalibrated(
+        run_dir_of(settings) / MODEL_NAME,
+        Path(settings.parent),
+        {name: head.to_dict() for name, head in heads.items()},
+        name=settings.name,
+        recalibrated_on=settings.recalibrated_on,
+    )
+
+
+# ------------------------------------------------------------------------------------------------ every kind
+
+
+def write_settings(settings: AnySettings) -> None:
+    """Write the settings beside the run, defaults included."""
+    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+    write_whole(run_dir_of(settings) / SETTINGS_NAME, text)
+
+
+def evaluate_out_of_fold(
+    settings: TrainSettings | HeadSettings, words: Vocabularies, cases: Sequence[Case], predictions: pd.DataFrame
+) -> dict[str, float | str]:
+    """Write the out-of-fold table and its evaluation page; gives the figures the card shows."""
+    run_dir = run_dir_of(settings)
+    write_whole(run_dir / "out_of_fold.csv", predictions.to_csv(index=False))
     context = default_context(
-        antibodies=plan.antibodies,
-        covariates=plan.covariates,
-        trained_on=trained_on,
-        is_synthetic=is_synthetic(trained_on),
+        antibodies=words.antibodies,
+        covariates=words.covariates,
+        trained_on=settings.trained_on,
+        is_synthetic=is_synthetic(settings.trained_on),
     )
-    settings = EvaluateSettings(
-        endpoint=plan.settings.vocabularies.endpoints[0], num_bootstrap=200, skip_comparators=SLOW_COMPARATORS
+    options = EvaluateSettings(
+        endpoint=settings.vocabularies.endpoints[0], num_bootstrap=200, skip_comparators=SLOW_COMPARATORS
     )
-    result = evaluate(predictions, cases, plan.endpoints[0], settings, context)
-    evaluation_page.write(result, plan.run_dir / "evaluation" / "report.html")
+    result = evaluate(predictions, cases, words.endpoints[0], options, context)
+    evaluation_page.write(result, run_dir / "evaluation" / "report.html")
     return result.headline()
 
 
-def summarise(cases: Sequence[Case], *, num_scans: int) -> CohortSummary:
-    """The training cohort in numbers."""
-    votes = [pattern for case in cases for pattern in case.pattern_votes.values()]
-    return CohortSummary(
-        num_patients=len({case.patient_id for case in cases}),
-        num_scans=num_scans,
-        num_labelled=sum(bool(case.pattern_votes) for case in cases),
-        patterns={pattern.value: float(votes.count(pattern)) for pattern in PATTERNS},
-        sites=len({case.site for case in cases}),
-    )
+def check(settings: AnySettings) -> Callable[[StepProgress], Path]:
+    """Load and check what the settings name; gives the work to be done."""
+    if isinstance(settings, TrainSettings):
+        return partial(run, make_plan(settings))
+    if isinstance(settings, HeadSettings):
+        return partial(run_head, settings, Vocabularies.load(settings.vocabularies))
+    return partial(recalibrate, settings)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Command line of the contract."""
     parser = argparse.ArgumentParser(
         prog="train.py",
-        description=f"Train the pattern network and the prognostic head on a cohort. {RESEARCH_NOTICE}",
+        description=f"Train the pattern network and the prognostic head on a cohort, the head alone on tables, or "
+        f"recalibrate a model. {RESEARCH_NOTICE}",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -329,13 +384,19 @@ def main(arguments: Sequence[str]) -> ExitCode:
     if (args.config is None) == (args.resume is None):
         raise InputError("give either a settings file or --resume RUN; `python train.py --help` shows examples")
     config = args.config or args.resume / SETTINGS_NAME
-    plan = make_plan(load_settings(TrainSettings, config, args.overrides))
+    settings: AnySettings = load_one_of(KINDS, config, args.overrides, default="network")
+    run_dir = run_dir_of(settings)
+    work = check(settings)
     if args.check:
-        print(f"{config}: the settings are valid; a run would write {plan.run_dir}")
+        print(f"{config}: the settings are valid; a run would write {run_dir}")
         return ExitCode.OK
     with StepProgress() as progress:
-        model = run(plan, progress)
-    print(f"model: {model}\nout-of-fold evaluation: {plan.run_dir / 'evaluation' / 'report.html'}")
+        model = work(progress)
+    print(f"model: {model}")
+    if isinstance(settings, RecalibrationSettings):
+        print(f"before and after: {run_dir / 'before_after.csv'}")
+    else:
+        print(f"out-of-fold evaluation: {run_dir / 'evaluation' / 'report.html'}")
     return ExitCode.OK
 
 

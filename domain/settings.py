@@ -8,6 +8,8 @@ from pydantic import Field
 
 from domain.specs import AugmentSpec, ModelSpec, PretrainedWeights, Settings
 
+RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # it becomes a folder
+
 
 class DataSettings(Settings):
     """Where the training cohort is."""
@@ -66,8 +68,10 @@ class PrognosisSettings(Settings):
     Attributes:
         num_embedding_components: Principal components of the embedding. 0 unless all embeddings come from one space:
             networks trained on different folds have different axes, so their components are not one variable.
-        main_penalty: Ridge on antibody groups; on clinical and image columns times the factor that wins in CV.
-        gate_penalties: Strengths of the antibody x image/biomarker gates tried in CV, beside none at all.
+        main_penalty: Ridge on clinical and image columns, times the factor that wins in CV.
+        antibody_penalties: Ridges on antibody groups tried in CV.
+        gate_penalties: Strengths of the antibody x image/biomarker gates tried in CV, beside none at all. The fits of
+            all strengths tried are averaged with weights from their held-out likelihood.
         deviation_penalty: Ridge on single antibodies around their group's effect.
         time_effect_penalty: Ridge on antibody x log-time.
         baseline_smoothness: Penalty on first differences of the log baseline.
@@ -85,6 +89,7 @@ class PrognosisSettings(Settings):
     num_embedding_components: int = Field(default=0, ge=0)
     main_penalty: float = Field(default=2.0, gt=0)
     main_penalty_factors: tuple[float, ...] = Field(default=(0.5, 2.5, 10.0, 30.0), min_length=1)
+    antibody_penalties: tuple[float, ...] = Field(default=(2.0, 8.0), min_length=1)
     gate_penalties: tuple[float, ...] = (40.0, 10.0, 3.0)
     try_no_gates: bool = True
     deviation_penalty: float = Field(default=16.0, gt=0)
@@ -107,10 +112,11 @@ class PrognosisSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """``train.py CONFIG``."""
+    """``train.py CONFIG``: pattern network and prognostic head from scans."""
 
     format_version: Literal[1] = 1
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    kind: Literal["network"] = "network"
+    name: str = Field(pattern=RUN_NAME)
     seed: int = 0
     output_dir: str = "runs"
     trained_on: str = Field(min_length=3, description="shown in every output, for instance 'synthetic patients'")
@@ -122,6 +128,59 @@ class TrainSettings(Settings):
     network: ModelSpec
     training: TrainingSettings = TrainingSettings()
     prognosis: PrognosisSettings = PrognosisSettings()
+
+
+class TableSettings(Settings):
+    """A cohort without scans.
+
+    Attributes:
+        cases: The case table.
+        features: Stored image features: a CSV or Parquet file with ``case_id`` (or ``case_key``), ``p_nsip`` to
+            ``p_other``, quantities by their names and ``embedding_<n>``; or the output folder of ``infer.py``.
+            Blank: no image.
+        features_out_of_fold: Whether the network behind the features never saw these patients. To be declared.
+    """
+
+    cases: str
+    features: str = ""
+    features_out_of_fold: bool | None = None
+
+
+class HeadSettings(Settings):
+    """``train.py CONFIG`` with ``kind: head``: the prognostic head alone, from tables and stored features."""
+
+    format_version: Literal[1] = 1
+    kind: Literal["head"]
+    name: str = Field(pattern=RUN_NAME)
+    seed: int = 0
+    output_dir: str = "runs"
+    trained_on: str = Field(min_length=3, description="shown in every output, for instance 'synthetic patients'")
+    data: TableSettings
+    vocabularies: VocabularySettings = VocabularySettings()
+    split: SplitSettings = SplitSettings(num_folds=5)
+    prognosis: PrognosisSettings = PrognosisSettings()
+
+
+class RecalibrationSettings(Settings):
+    """``train.py CONFIG`` with ``kind: recalibration``: an existing model moved to a new site or era.
+
+    Attributes:
+        parent: The ``.hrct`` folder it starts from.
+        recalibrated_on: Shown beside what the parent was trained on.
+        method: ``intercept`` moves the level, ``slope`` also the spread, ``baseline`` each interval.
+        num_folds: The table of before and after judges each patient by a recalibration that did not see them.
+    """
+
+    format_version: Literal[1] = 1
+    kind: Literal["recalibration"]
+    name: str = Field(pattern=RUN_NAME)
+    seed: int = 0
+    output_dir: str = "runs"
+    parent: str
+    recalibrated_on: str = Field(min_length=3)
+    data: TableSettings
+    method: Literal["intercept", "slope", "baseline"] = "intercept"
+    num_folds: int = Field(default=5, ge=2)
 
 
 class InferSettings(Settings):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -115,7 +115,30 @@ def load_settings(model: type[Model], path: Path, overrides: Sequence[str] = ())
     Raises:
         SettingsError: With one line per problem.
     """
+    return validate(model, _overridden(path, overrides), source=path)
+
+
+def load_one_of(models: Mapping[str, type[Model]], path: Path, overrides: Sequence[str] = (), *, default: str) -> Model:
+    """As ``load_settings``, by the model that the key ``kind`` names.
+
+    Args:
+        models: Value of ``kind`` -> model.
+        path: The file.
+        overrides: ``--set`` items.
+        default: The kind of a file without the key.
+
+    Raises:
+        SettingsError: No such kind, or one line per problem.
+    """
+    value = _overridden(path, overrides)
+    kind = value.get("kind", default)
+    if kind not in models:
+        raise SettingsError(path, [f"kind: {kind!r} is none of {', '.join(models)}"])
+    return validate(models[kind], value, source=path)
+
+
+def _overridden(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
     value = load_yaml(path)
     if not isinstance(value, dict):
         raise SettingsError(path, [f"expected a mapping of settings at the top, found {type(value).__name__}"])
-    return validate(model, apply_overrides(value, overrides), source=path)
+    return apply_overrides(value, overrides)

@@ -1,4 +1,4 @@
-"""`python -m models verify|card|export MODEL.hrct`: check a model folder, print its card, write it for others."""
+"""`python -m models verify|card|predict|export MODEL.hrct`: check a model folder, print its card, use it on a table."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from domain.command_line import configure_logging, run_command
 from domain.errors import ExitCode
+from domain.whole_files import write_whole
 
 
 def verify(arguments: argparse.Namespace) -> ExitCode:
@@ -19,9 +20,13 @@ def verify(arguments: argparse.Namespace) -> ExitCode:
     started = time.monotonic()
     artefact = load_artefact(arguments.model, device=arguments.device)
     manifest = artefact.manifest
+    network = "none: a prognostic head alone, without self-test"
+    if manifest.model is not None:
+        network = f"{manifest.model.backbone.name}, {len(artefact.predictor.members)} member(s)"
     print(f"{arguments.model}: intact, and its self-test agrees ({time.monotonic() - started:.1f} s)")
     print(f"  trained on       {manifest.trained_on}")
-    print(f"  network          {manifest.model.backbone.name}, {len(artefact.predictor.members)} member(s)")
+    print(f"  network          {network}")
+    print(f"  prognosis        {', '.join(artefact.prognostic_models) or 'none'}")
     print(f"  written with     {versions_text(manifest)}")
     print(f"  digest           {manifest.digest}")
     return ExitCode.OK
@@ -34,6 +39,29 @@ def card(arguments: argparse.Namespace) -> ExitCode:
     folder = Path(arguments.model)
     read_manifest(folder)
     print((folder / CARD_NAME).read_text(encoding="utf-8"))
+    return ExitCode.OK
+
+
+def predict(arguments: argparse.Namespace) -> ExitCode:
+    """Prognosis of the rows of a case table, without any scan."""
+    from models.artefact import load_artefact
+    from models.prognosis.table_predictions import predict_table
+
+    artefact = load_artefact(arguments.model, device="cpu", with_self_test=False)
+    manifest = artefact.manifest
+    table = predict_table(
+        artefact.prognostic_models,
+        arguments.cases,
+        arguments.features,
+        arguments.endpoint,
+        antibodies=manifest.antibodies,
+        covariates=manifest.covariates,
+    )
+    table.insert(1, "trained_on", manifest.trained_on)
+    write_whole(Path(arguments.out), table.to_csv(index=False))
+    print(f"{arguments.out}: {len(table)} patients ({manifest.trained_on})")
+    for note in table.attrs["notes"]:
+        print(f"note: {note}")
     return ExitCode.OK
 
 
@@ -74,6 +102,17 @@ def make_parser() -> argparse.ArgumentParser:
     )
     card_parser.add_argument("model", metavar="MODEL.hrct")
     card_parser.set_defaults(run=card)
+    predict_parser = commands.add_parser(
+        "predict",
+        help="prognosis of the rows of a case table, no scan needed",
+        epilog="example: python -m models predict model.hrct --cases cases.csv --out predictions.csv",
+    )
+    predict_parser.add_argument("model", metavar="MODEL.hrct")
+    predict_parser.add_argument("--cases", required=True, type=Path, metavar="cases.csv")
+    predict_parser.add_argument("--features", type=Path, help="stored image features, or an output folder of infer.py")
+    predict_parser.add_argument("--endpoint", default="", help="the model's first one where not given")
+    predict_parser.add_argument("--out", required=True, metavar="predictions.csv")
+    predict_parser.set_defaults(run=predict)
     export_parser = commands.add_parser(
         "export",
         help="write a MONAI bundle and ONNX",

@@ -26,6 +26,7 @@ from models import selftest
 from models.artefact_format import (
     SELFTEST_NAME,
     ArtefactManifest,
+    no_network,
     read_manifest,
 )
 from models.artefact_writing import ArtefactParts, run_selftest, save_artefact
@@ -77,10 +78,26 @@ class Analysis:
 class Artefact:
     """A loaded model. Use ``load_artefact``."""
 
-    def __init__(self, folder: Path, manifest: ArtefactManifest, predictor: Predictor) -> None:
+    def __init__(self, folder: Path, manifest: ArtefactManifest, predictor: Predictor | None) -> None:
         self.folder = folder
         self.manifest = manifest
-        self.predictor = predictor
+        self._predictor = predictor
+
+    @property
+    def has_network(self) -> bool:
+        """False for a prognostic head alone, which answers from tables and reads no scan."""
+        return self._predictor is not None
+
+    @property
+    def predictor(self) -> Predictor:
+        """The network with its calibration.
+
+        Raises:
+            ArtefactError: This is a prognostic head alone.
+        """
+        if self._predictor is None:
+            raise ArtefactError(no_network(self.folder))
+        return self._predictor
 
     @property
     def digest(self) -> str:
@@ -95,7 +112,9 @@ class Artefact:
     @cached_property
     def graph(self) -> Any:
         """The preprocessing graph, built once."""
-        return ports.preprocess_port().build_preprocess(self.manifest.preprocess, device=str(self.predictor.device))
+        device = str(self.predictor.device)
+        assert self.manifest.preprocess is not None  # it comes with a network
+        return ports.preprocess_port().build_preprocess(self.manifest.preprocess, device=device)
 
     @cached_property
     def prognostic_models(self) -> dict[str, Any]:
@@ -190,6 +209,8 @@ class Artefact:
         Raises:
             ArtefactError: An output moved; says which and by how much.
         """
+        if not self.has_network:
+            return  # closed forms in numpy: no library's behaviour to check
         path = self.folder / SELFTEST_NAME
         try:
             volume, expected = selftest.read(path)
@@ -228,12 +249,13 @@ def load_artefact(path: str | Path, *, device: str = "auto", with_self_test: boo
     names = sorted((name for name in manifest.files if name.endswith(".safetensors")), key=_member_order)
     try:
         members = [_load_member(folder / name, manifest) for name in names]
-        belief = Belief.from_dict(manifest.belief)
+        belief = Belief.from_dict(manifest.belief) if manifest.model else None
     except ArtefactError:
         raise
     except (SafetensorError, RuntimeError, ValueError, KeyError, InputError) as error:
         raise ArtefactError(f"{folder}: the model cannot be built by this version: {error}") from error
-    artefact = Artefact(folder, manifest, Predictor(members, belief, resolve_device(device)))
+    predictor = None if belief is None else Predictor(members, belief, resolve_device(device))
+    artefact = Artefact(folder, manifest, predictor)
     if with_self_test:
         artefact.self_test()
     return artefact
@@ -245,6 +267,7 @@ def _member_order(name: str) -> int:
 
 
 def _load_member(path: Path, manifest: ArtefactManifest) -> PatternNetwork:
+    assert manifest.model is not None  # a head alone has no weights
     network = build_network(manifest.model, manifest.num_channels, len(manifest.quantities))
     try:
         network.load_state_dict(load_file(path), strict=True)

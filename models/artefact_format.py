@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from domain.antibodies import AntibodyVocabulary
 from domain.covariates import CovariateVocabulary
 from domain.endpoints import Endpoint
 from domain.errors import ArtefactError
+from domain.patterns import PATTERNS
+from domain.records import Case
 from domain.specs import ModelSpec, PreprocessSpec, Settings, describe_validation_error
 
 FORMAT_VERSION = 1  # 1: first
@@ -36,6 +39,18 @@ class CohortSummary(Settings):
     patterns: dict[str, float] = Field(default_factory=dict, description="pattern -> scans (votes added up)")
     sites: int = Field(default=0, ge=0, description="number of sites")
 
+    @classmethod
+    def of(cls, cases: Sequence[Case], *, num_scans: int) -> CohortSummary:
+        """Count the rows of a case table."""
+        votes = [pattern for case in cases for pattern in case.pattern_votes.values()]
+        return cls(
+            num_patients=len({case.patient_id for case in cases}),
+            num_scans=num_scans,
+            num_labelled=sum(bool(case.pattern_votes) for case in cases),
+            patterns={pattern.value: float(votes.count(pattern)) for pattern in PATTERNS},
+            sites=len({case.site for case in cases}),
+        )
+
 
 class ArtefactManifest(Settings):
     """Everything of an artefact but weights, self-test and card."""
@@ -46,15 +61,18 @@ class ArtefactManifest(Settings):
     library_versions: dict[str, str]
     trained_on: str = Field(min_length=1)
     licence: str
-    model: ModelSpec
-    num_channels: int = Field(ge=1)
+    parent: str = Field(default="", description="digest of the model this one was recalibrated from")
+    model: ModelSpec | None = Field(description="None: a prognostic head alone, which reads no scan")
+    num_channels: int = Field(ge=0)
     quantities: tuple[str, ...]
-    preprocess: PreprocessSpec
+    preprocess: PreprocessSpec | None
     patterns: tuple[str, ...]
     antibodies: AntibodyVocabulary
     covariates: CovariateVocabulary
     endpoints: tuple[Endpoint, ...]
-    belief: dict[str, dict[str, Any]] = Field(description="calibration and limits, as ``Belief.to_dict`` writes them")
+    belief: dict[str, dict[str, Any]] = Field(
+        description="calibration and limits, as ``Belief.to_dict`` writes them; empty for a head alone"
+    )
     prognosis: dict[str, dict[str, Any]] = Field(default_factory=dict, description="endpoint -> prognostic model")
     cohort: CohortSummary
     results: dict[str, Any] = Field(default_factory=dict, description="out-of-fold results, as the card shows them")
@@ -63,8 +81,16 @@ class ArtefactManifest(Settings):
 
     def content_digest(self) -> str:
         """What ``digest`` must be."""
-        value = self.model_dump(mode="json", exclude={"digest"})
+        value = self.model_dump(mode="json", exclude={"digest"} if self.parent else {"digest", "parent"})
         return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=True).encode()).hexdigest()
+
+
+def no_network(folder: Path) -> str:
+    """What is said where a head alone is asked about a scan."""
+    return (
+        f"{folder}: a prognostic head alone, without a network: it reads no scan. "
+        "`python -m models predict` answers from a case table with it."
+    )
 
 
 def file_sha256(path: Path) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,6 +34,7 @@ from models.artefact_format import (
     CohortSummary,
     file_sha256,
     member_name,
+    read_manifest,
 )
 from models.belief import Belief
 from models.card import write_card
@@ -49,21 +50,22 @@ class ArtefactParts:
     """A trained model before it is written.
 
     Attributes:
+        model: None for a prognostic head alone; ``preprocess``, ``members`` and ``belief`` are then absent, too.
         prognosis: Endpoint name -> ``PrognosticModel.to_dict()``.
         results: Out-of-fold measures for the card: name -> number or text.
     """
 
     name: str
     trained_on: str
-    model: ModelSpec
-    preprocess: PreprocessSpec
-    members: Sequence[PatternNetwork]
-    num_channels: int
-    belief: Belief
     antibodies: AntibodyVocabulary
     covariates: CovariateVocabulary
     endpoints: tuple[Endpoint, ...]
     cohort: CohortSummary
+    model: ModelSpec | None = None
+    preprocess: PreprocessSpec | None = None
+    members: Sequence[PatternNetwork] = ()
+    num_channels: int = 0
+    belief: Belief | None = None
     prognosis: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     results: Mapping[str, Any] = field(default_factory=dict)
     quantities: tuple[str, ...] = NETWORK_QUANTITIES
@@ -89,14 +91,54 @@ def save_artefact(folder: str | Path, parts: ArtefactParts) -> Path:
     Raises:
         OutputFolderError: The place cannot be written, or holds something that is not a model.
     """
-    target = Path(folder)
+    return write_model_folder(Path(folder), lambda staging: _write_files(staging, parts))
+
+
+def save_recalibrated(
+    folder: str | Path, parent: Path, prognosis: Mapping[str, dict[str, Any]], *, name: str, recalibrated_on: str
+) -> Path:
+    """Write a copy of a model with other prognostic heads; it names its parent by digest.
+
+    Args:
+        folder: Of the new model, ends in ``.hrct``.
+        parent: Folder of the model it comes from; left as it is.
+        prognosis: Endpoint name -> ``PrognosticModel.to_dict()``; endpoints not named keep the parent's.
+        name: Of the new model.
+        recalibrated_on: Added to ``trained_on``.
+
+    Raises:
+        ArtefactError: The parent is damaged.
+        OutputFolderError: The place cannot be written, or holds something that is not a model.
+    """
+    old = read_manifest(parent)
+    new = old.model_dump() | {
+        "name": name,
+        "parent": old.digest,
+        "trained_on": f"{old.trained_on}; recalibrated on {recalibrated_on}",
+        "prognosis": {**old.prognosis, **prognosis},
+    }
+
+    def write(staging: Path) -> None:
+        for file in old.files:
+            shutil.copyfile(parent / file, staging / file)
+        _seal(staging, lambda files: ArtefactManifest.model_validate(new | {"files": files}))
+
+    return write_model_folder(Path(folder), write)
+
+
+def write_model_folder(target: Path, write: Callable[[Path], None]) -> Path:
+    """Write into a temporary folder beside ``target``, then put it in place by one rename.
+
+    Raises:
+        OutputFolderError: The place cannot be written, or holds something that is not a model.
+    """
     if target.exists() and not (target / MANIFEST_NAME).is_file():
         raise OutputFolderError(f"{target}: exists and is not a model folder; it is left as it is. Choose another.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
-            _write_files(staging, parts)
+            write(staging)
             _put_in_place(staging, target)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
@@ -110,10 +152,15 @@ def _write_files(staging: Path, parts: ArtefactParts) -> None:
         weights = {name: value.detach().cpu().contiguous() for name, value in member.state_dict().items()}
         save_file(weights, staging / member_name(index))
     _write_selftest(staging / SELFTEST_NAME, parts)
-    manifest = _make_manifest(parts, files={})
-    (staging / CARD_NAME).write_text(write_card(manifest, len(parts.members)), encoding="utf-8")
+    _seal(staging, lambda files: _make_manifest(parts, files=files))
+
+
+def _seal(staging: Path, manifest_of: Callable[[dict[str, str]], ArtefactManifest]) -> None:
+    """Write card and manifest over the files that are there, and put everything on disk."""
+    num_members = len(list(staging.glob("*.safetensors")))
+    (staging / CARD_NAME).write_text(write_card(manifest_of({}), num_members), encoding="utf-8")
     files = {path.name: file_sha256(path) for path in sorted(staging.iterdir())}
-    manifest = _make_manifest(parts, files=files)
+    manifest = manifest_of(files)
     value = manifest.model_dump(mode="json") | {"digest": manifest.content_digest()}
     (staging / MANIFEST_NAME).write_text(json.dumps(value, indent=1), encoding="utf-8")
     for path in staging.iterdir():
@@ -123,6 +170,8 @@ def _write_files(staging: Path, parts: ArtefactParts) -> None:
 
 
 def _write_selftest(path: Path, parts: ArtefactParts) -> None:
+    if parts.preprocess is None or parts.belief is None:
+        return
     port = ports.preprocess_port()
     volume = selftest.make_volume()
     item = port.run_graph(port.build_preprocess(parts.preprocess), volume)
@@ -146,7 +195,7 @@ def _make_manifest(parts: ArtefactParts, files: dict[str, str]) -> ArtefactManif
         antibodies=parts.antibodies,
         covariates=parts.covariates,
         endpoints=parts.endpoints,
-        belief=parts.belief.to_dict(),
+        belief={} if parts.belief is None else parts.belief.to_dict(),
         prognosis=dict(parts.prognosis),
         cohort=parts.cohort,
         results=dict(parts.results),

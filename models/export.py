@@ -159,6 +159,7 @@ def export_bundle(artefact: Artefact, folder: Path) -> float:
         _agreement(worst, folder)
         write_json(staging / "configs" / "metadata.json", bundle_metadata(artefact, image, quantitative))
         write_json(staging / "configs" / "inference.json", bundle_inference())
+        assert artefact.manifest.preprocess is not None  # it comes with a network
         write_json(staging / "configs" / "preprocess.json", artefact.manifest.preprocess.model_dump(mode="json"))
         shutil.copy(artefact.folder / "CARD.md", staging / "docs" / "README.md")
         staging.chmod(0o755)

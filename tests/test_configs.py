@@ -12,12 +12,14 @@ from domain.config_files import config_path
 from domain.covariates import load_covariate_vocabulary
 from domain.endpoints import load_endpoint
 from domain.patterns import load_pattern_vocabulary
-from domain.settings import TrainSettings
+from domain.errors import SettingsError
+from domain.settings import HeadSettings, RecalibrationSettings, TrainSettings
 from domain.specs import PreprocessSpec
-from domain.strict_yaml import load_settings, load_yaml
+from domain.strict_yaml import load_one_of, load_settings, load_yaml
 from models.backbones import BACKBONES
 
 ROOT = config_path("vocabularies/patterns.yaml").parents[1]
+KINDS = {"network": TrainSettings, "head": HeadSettings, "recalibration": RecalibrationSettings}
 
 
 def names(folder: str) -> list[str]:
@@ -25,7 +27,7 @@ def names(folder: str) -> list[str]:
 
 
 def test_no_configuration_file_is_forgotten() -> None:
-    known = {"vocabularies", "endpoints", "preprocess", "train", "quality", "phantoms"}
+    known = {"vocabularies", "endpoints", "preprocess", "train", "quality", "phantoms", "whas500"}
     assert {path.parent.name for path in ROOT.rglob("*.yaml")} <= known
 
 
@@ -54,7 +56,22 @@ def test_preprocessing_graphs_build(name: str) -> None:
 
 @pytest.mark.parametrize("name", names("train"))
 def test_training_settings_name_what_exists(name: str) -> None:
-    settings = load_settings(TrainSettings, config_path(f"train/{name}.yaml"))
-    BACKBONES.check(settings.network.backbone)
-    config_path(f"preprocess/{settings.preprocess}.yaml")
-    assert [load_endpoint(endpoint).name for endpoint in settings.vocabularies.endpoints]
+    settings = load_one_of(KINDS, config_path(f"train/{name}.yaml"), default="network")
+    if isinstance(settings, TrainSettings):
+        BACKBONES.check(settings.network.backbone)
+        config_path(f"preprocess/{settings.preprocess}.yaml")
+    if isinstance(settings, TrainSettings | HeadSettings):
+        assert [load_endpoint(endpoint).name for endpoint in settings.vocabularies.endpoints]
+
+
+def test_a_kind_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("kind: forest\n")
+    with pytest.raises(SettingsError, match="kind: 'forest' is none of network, head, recalibration"):
+        load_one_of(KINDS, tmp_path / "x.yaml", default="network")
+
+
+def test_the_example_cohort_loads() -> None:
+    folder = ROOT / "examples" / "whas500"
+    assert load_settings(HeadSettings, folder / "train.yaml").name == "whas500"
+    assert load_endpoint(str(folder / "endpoint.yaml")).cause_keys == ("death",)
+    assert "sho" in load_covariate_vocabulary(str(folder / "covariates.yaml")).keys

@@ -18,7 +18,7 @@ from models.prognosis.guards import check_training_data
 from models.prognosis.hazards import CauseMethod, CausePlan, plan_causes
 from models.prognosis.likelihood import Rows
 from models.prognosis.masked_copies import training_rows
-from models.prognosis.penalties import PenaltySearch, Strengths, assign_folds
+from models.prognosis.penalties import Choice, Mixture, PenaltySearch, Strengths, assign_folds
 from models.prognosis.state import ModelState, TrainingSummary
 from models.prognosis.time_grid import clean_outcomes, fit_grid
 
@@ -53,11 +53,11 @@ def fit_state(
     rows = with_centres(training_rows(cohort, space, grid, settings), centres)
     num_centres = 0 if centres is None else int(centres.max()) + 1
     say("choosing penalties by cross-validation")
-    strengths, losses = _choose_strengths(rows, space, num_centres, plan, patients, settings)
-    problem = Problem(rows, space.static_columns, num_centres, plan, strengths, settings)
+    mixtures, losses = _choose_strengths(rows, space, num_centres, plan, patients, settings)
+    problem = Problem(rows, space.static_columns, num_centres, plan, mixtures, settings)
     say("fitting")
     targets = fit_targets(problem)
-    hazards = assemble(problem, tuple(t.fit.parameters for t in targets), targets, np.ones(len(cohort)))
+    hazards = assemble(problem, tuple(t.parameters for t in targets), targets, np.ones(len(cohort)))
     say(f"refitting on {settings.num_bootstrap} bootstrap samples")
     clusters = centres if centres is not None and num_centres >= MIN_CENTRES_TO_RESAMPLE else patients
     replicates = bootstrap(problem, targets, clusters, settings.num_bootstrap)
@@ -74,7 +74,7 @@ def fit_state(
         mean_temporal=temporal.mean(axis=0),
         recalibration_shift=np.zeros((num_causes, grid.num_intervals)),
         recalibration_slope=np.ones(num_causes),
-        summary=_summary(cohort, space, targets, strengths, losses, notes),
+        summary=_summary(cohort, space, targets, mixtures, losses, notes),
     )
 
 
@@ -108,7 +108,7 @@ def with_centres(rows: Rows, centres: IntArray | None) -> Rows:
 
 def _choose_strengths(
     rows: Rows, space: FeatureSpace, num_centres: int, plan: CausePlan, patients: IntArray, settings: PrognosisSettings
-) -> tuple[tuple[Strengths, ...], dict[str, float]]:
+) -> tuple[tuple[Mixture, ...], dict[str, float]]:
     """Cross-validate on a part of a large cohort: causes with events enough alone, the others together.
 
     Causes too rare for effects of their own get the choice of the most frequent one.
@@ -116,11 +116,10 @@ def _choose_strengths(
     Without any cause to search on, or with too few patients, the strongest ridge and no gates are taken.
     """
     causes = tuple(index + 1 for index in plan.indices(CauseMethod.REGRESSION))
-    strongest = Strengths(
-        settings.main_penalty * max(settings.main_penalty_factors), None, settings.time_effect_penalty
-    )
     if not causes or int(patients.max()) + 1 < MIN_GROUPS_FOR_SEARCH:
-        return (strongest,) * len(plan.methods), {}
+        main = settings.main_penalty * max(settings.main_penalty_factors)
+        strongest = Strengths(main, max(settings.antibody_penalties), None, settings.time_effect_penalty)
+        return ((Choice(strongest, 1.0),),) * len(plan.methods), {}
     part, groups = _search_part(rows, patients, settings)
     repeats = SMALL_COHORT_REPEATS if len(groups) < SMALL_COHORT else 1
     cause = part.cause[: len(groups)]
@@ -128,11 +127,11 @@ def _choose_strengths(
     search = PenaltySearch(part, space.static_columns, num_centres, np.array(folds), settings)
     few = tuple(cause for cause in causes if plan.num_events[cause - 1] < EVENTS_FOR_OWN_PENALTIES)
     alone = [(cause,) for cause in causes if cause not in few]
-    found: dict[int, Strengths] = {}
+    found: dict[int, Mixture] = {}
     losses: dict[str, float] = {}
     for together in [few, *alone] if few else alone:
-        best, tried = search.best(together)
-        found |= dict.fromkeys(together, best)
+        mixture, tried = search.mixture(together)
+        found |= dict.fromkeys(together, mixture)
         losses |= {f"cause {', '.join(map(str, together))}: {choice}": loss for choice, loss in tried.items()}
     leading = max(causes, key=lambda cause: plan.num_events[cause - 1])
     return tuple(found.get(cause, found[leading]) for cause in range(1, len(plan.methods) + 1)), losses
@@ -163,7 +162,7 @@ def _plan_notes(plan: CausePlan, endpoint: Endpoint) -> list[str]:
 
 
 def _target_notes(targets: tuple[Target, ...]) -> list[str]:
-    if all(target.fit.converged for target in targets):
+    if all(member.fit.converged for target in targets for member in target.members):
         return []
     return ["the fit did not converge; treat its answers as unreliable"]
 
@@ -172,20 +171,22 @@ def _summary(
     data: PrognosticData,
     space: FeatureSpace,
     targets: tuple[Target, ...],
-    strengths: tuple[Strengths, ...],
+    mixtures: tuple[Mixture, ...],
     losses: dict[str, float],
     notes: tuple[str, ...],
 ) -> TrainingSummary:
     tested = (space.antibody.states(data) != NOT_TESTED).any(axis=1)
-    has_gates = any(one.gate is not None for one in strengths)
+    leading = [mixture[0].strengths for mixture in mixtures]
+    has_gates = any(choice.strengths.gate is not None for mixture in mixtures for choice in mixture)
     columns = [c for c in space.static_columns if has_gates or c.family is not Family.GATE]
     return TrainingSummary(
         num_patients=len(data),
         panel_tested_share=float(tested.mean()),
         image_share=float(space.has_image(data).mean()),
-        main_penalties=tuple(one.main for one in strengths),
-        gate_penalties=tuple(one.gate for one in strengths),
+        main_penalties=tuple(one.main for one in leading),
+        gate_penalties=tuple(one.gate for one in leading),
         centre_sds=tuple(target.centre_sd for target in targets),
+        strength_weights=tuple({str(c.strengths): round(c.weight, 4) for c in mixture} for mixture in mixtures),
         search_losses=losses,
         num_parameters=len(columns) + len(space.temporal_columns),
         notes=notes,

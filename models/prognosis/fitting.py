@@ -12,7 +12,7 @@ from domain.settings import PrognosisSettings
 from models.prognosis.feature_space import Column, Family
 from models.prognosis.hazards import CauseMethod, CausePlan, Hazards
 from models.prognosis.likelihood import CauseLikelihood, Fit, Penalty, Rows, minimise, solve
-from models.prognosis.penalties import Strengths, build_penalty, start_values
+from models.prognosis.penalties import Mixture, Strengths, build_penalty, start_values
 
 FloatArray = NDArray[np.float64]
 
@@ -20,6 +20,7 @@ EVENTS_FOR_OWN_GATES = 300  # a cause with fewer borrows the gates of all causes
 REPLICATE_STEPS = 2  # Newton steps of a bootstrap refit from the full-sample optimum
 ONE_STEP_SIZE = 500_000  # rows x columns beyond which a replicate keeps the full-sample Hessian
 BOOTSTRAP_SALT = 41
+FACTOR_SD = 0.5  # spread of the multiple of the shared gates that a cause with few events has
 CENTRE_STEPS = 4  # refits in which the variance of the centre effects settles
 MIN_CENTRE_VARIANCE, MAX_CENTRE_VARIANCE = 0.0025, 1.0
 MIN_CENTRES_TO_RESAMPLE = 5
@@ -35,7 +36,7 @@ class Problem:
         columns: Static columns without centres.
         num_centres: Centre columns.
         plan: How each cause is fitted.
-        strengths: Penalties of each cause, from cause 1 on.
+        mixtures: Penalties of each cause with their weights, from cause 1 on.
         settings: The fixed rest.
     """
 
@@ -43,7 +44,7 @@ class Problem:
     columns: tuple[Column, ...]
     num_centres: int
     plan: CausePlan
-    strengths: tuple[Strengths, ...]
+    mixtures: tuple[Mixture, ...]
     settings: PrognosisSettings
 
     def penalty(self, strengths: Strengths) -> Penalty:
@@ -53,44 +54,85 @@ class Problem:
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
-    """One regression: which causes (from 1) count as its event, its prior, its optimum, the spread of its centres."""
+class Member:
+    """One fit of a regression: its share in the average, its prior, its optimum, the spread of its centres."""
 
-    causes: tuple[int, ...]
+    weight: float
     penalty: Penalty
     fit: Fit
     centre_sd: float
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """One regression: which causes (from 1) count as its event, and its fits under several strengths."""
+
+    causes: tuple[int, ...]
+    members: tuple[Member, ...]
+
+    @property
+    def parameters(self) -> FloatArray:
+        """Average of the fits: the log hazard is linear in them, so it is averaged, too. Shape (J + P + Q,)."""
+        return np.asarray(sum(member.weight * member.fit.parameters for member in self.members))
+
+    @property
+    def centre_sd(self) -> float:
+        """Average over the fits."""
+        return sum(member.weight * member.centre_sd for member in self.members)
 
 
 def fit_targets(problem: Problem) -> tuple[Target, ...]:
     """Fit every regression: one per cause with events enough, one for the pooled rare causes."""
     pooled = tuple(index + 1 for index in problem.plan.indices(CauseMethod.POOLED))
     own = [(index + 1,) for index in problem.plan.indices(CauseMethod.REGRESSION)]
-    targets = [causes for causes in (*own, pooled) if causes]
-    few = [causes for causes in targets if _num_events(problem, causes) < EVENTS_FOR_OWN_GATES]
-    shared = _shared_effects(problem) if few and len(problem.plan.methods) > 1 else None
-    return tuple(_fit_target(problem, causes, shared if causes in few else None) for causes in targets)
+    shared: dict[Strengths, FloatArray] = {}
+    targets = []
+    for causes in (c for c in (*own, pooled) if c):
+        borrows = len(problem.plan.methods) > 1 and _num_events(problem, causes) < EVENTS_FOR_OWN_GATES
+        members = []
+        for choice in problem.mixtures[causes[0] - 1]:
+            if borrows and choice.strengths not in shared:
+                shared[choice.strengths] = _shared_effects(problem, choice.strengths)
+            prior_mean = shared[choice.strengths] if borrows else None
+            members.append(_fit_member(problem, causes, choice.strengths, choice.weight, prior_mean))
+        targets.append(Target(causes, tuple(members)))
+    return tuple(targets)
 
 
 def _num_events(problem: Problem, causes: tuple[int, ...]) -> int:
     return sum(problem.plan.num_events[cause - 1] for cause in causes)
 
 
-def _fit_target(problem: Problem, causes: tuple[int, ...], prior_mean: FloatArray | None) -> Target:
+def _fit_member(
+    problem: Problem, causes: tuple[int, ...], strengths: Strengths, weight: float, prior_mean: FloatArray | None
+) -> Member:
     """Fit one regression, the variance of its centre effects included."""
     is_event = np.isin(problem.rows.cause, causes)
     likelihood = CauseLikelihood(problem.rows, is_event)
-    strengths = problem.strengths[causes[0] - 1]
     parameters = start_values(problem.rows, is_event)
     for _ in range(CENTRE_STEPS if problem.num_centres else 1):
         penalty = problem.penalty(strengths)
         if prior_mean is not None:
-            penalty = Penalty(penalty.matrix, prior_mean)
+            penalty = _borrowing(penalty, prior_mean, problem)
         fit = minimise(likelihood, penalty, parameters)
         parameters = fit.parameters
         variance = _centre_variance(problem, fit)
         strengths = replace(strengths, centre=1.0 / variance)
-    return Target(causes, penalty, fit, float(np.sqrt(variance)) if problem.num_centres else 0.0)
+    return Member(weight, penalty, fit, float(np.sqrt(variance)) if problem.num_centres else 0.0)
+
+
+def _borrowing(penalty: Penalty, shared: FloatArray, problem: Problem) -> Penalty:
+    """The prior of a cause with few events: gates near a multiple of the shared ones, a factor of rank one.
+
+    The multiple is 1 with SD ``FACTOR_SD``: covariance ``D + s^2 m m'`` around the mean m, D that of the penalty;
+    its inverse by Sherman and Morrison.
+    """
+    num_intervals = problem.rows.sizes[0]
+    pull = penalty.matrix @ shared
+    pull[:num_intervals] = 0.0
+    size = float(shared @ pull)
+    matrix = penalty.matrix - FACTOR_SD**2 / (1.0 + FACTOR_SD**2 * size) * np.outer(pull, pull)
+    return Penalty(matrix, shared)
 
 
 def _centre_variance(problem: Problem, fit: Fit) -> float:
@@ -105,10 +147,10 @@ def _centre_variance(problem: Problem, fit: Fit) -> float:
     return min(max(variance, MIN_CENTRE_VARIANCE), MAX_CENTRE_VARIANCE)
 
 
-def _shared_effects(problem: Problem) -> FloatArray:
+def _shared_effects(problem: Problem, strengths: Strengths) -> FloatArray:
     """Gates and log-time effects on the event of any cause: prior means for causes with few events. (J + P + Q,)."""
     every = tuple(range(1, len(problem.plan.methods) + 1))
-    any_event = _fit_target(problem, every, None).fit.parameters
+    any_event = _fit_member(problem, every, strengths, 1.0, None).fit.parameters
     num_intervals, num_static, _ = problem.rows.sizes
     shared = np.zeros(len(any_event), dtype=bool)
     gates = [index for index, column in enumerate(problem.columns) if column.family is Family.GATE]
@@ -163,7 +205,7 @@ def marginal_log_hazard(problem: Problem, weight: FloatArray) -> FloatArray:
         rows.patient[:num_patients],
         rows.log_time,
     )
-    penalty = build_penalty((), 0, 0, rows.log_time, problem.strengths[0], problem.settings)
+    penalty = build_penalty((), 0, 0, rows.log_time, problem.mixtures[0][0].strengths, problem.settings)
     curves = []
     for cause in range(1, len(problem.plan.methods) + 1):
         is_event = plain.cause == cause
@@ -193,9 +235,10 @@ def bootstrap(
     for _ in range(num_replicates):
         counts = generator.multinomial(num_clusters, np.full(num_clusters, 1.0 / num_clusters))
         weight = counts[clusters].astype(np.float64)
-        priors = tuple(_drawn_prior(problem, target, generator) for target in targets)
-        replicate = assemble(problem, refit(weight, priors), targets, weight)
-        hazards.append(_with_drawn_centre(replicate, targets, generator))
+        members = tuple(_drawn_member(target, generator) for target in targets)
+        priors = tuple(_drawn_prior(problem, member, generator) for member in members)
+        replicate = assemble(problem, refit(weight, members, priors), targets, weight)
+        hazards.append(_with_drawn_centre(replicate, targets, members, generator))
     stacked = (
         np.round(np.array([getattr(h, name) for h in hazards]), REPLICATE_DECIMALS)
         for name in ("baseline", "static", "temporal", "marginal")
@@ -203,20 +246,28 @@ def bootstrap(
     return Hazards(*stacked)
 
 
-def _drawn_prior(problem: Problem, target: Target, generator: np.random.Generator) -> Penalty:
+def _drawn_member(target: Target, generator: np.random.Generator) -> Member:
+    """One of the strengths in the average, drawn by its weight: a band must not take the strengths for known."""
+    weights = np.array([member.weight for member in target.members])
+    return target.members[int(generator.choice(len(weights), p=weights / weights.sum()))]
+
+
+def _drawn_prior(problem: Problem, member: Member, generator: np.random.Generator) -> Penalty:
     """The prior with its mean drawn from itself; the baseline's smoothness keeps its mean."""
     num_intervals = problem.rows.sizes[0]
-    precision = np.diag(target.penalty.matrix)
+    precision = np.diag(member.penalty.matrix)
     draw = generator.normal(size=len(precision)) / np.sqrt(precision)
     draw[:num_intervals] = 0.0
-    return Penalty(target.penalty.matrix, target.penalty.centre + draw)
+    return Penalty(member.penalty.matrix, member.penalty.centre + draw)
 
 
-def _with_drawn_centre(hazards: Hazards, targets: tuple[Target, ...], generator: np.random.Generator) -> Hazards:
+def _with_drawn_centre(
+    hazards: Hazards, targets: tuple[Target, ...], members: tuple[Member, ...], generator: np.random.Generator
+) -> Hazards:
     """The hazards of a centre drawn at random; causes fitted together get one draw."""
     effect = np.zeros((len(hazards.baseline), 1))
-    for target in targets:
-        effect[np.array(target.causes) - 1] = target.centre_sd * generator.normal()
+    for target, member in zip(targets, members, strict=True):
+        effect[np.array(target.causes) - 1] = member.centre_sd * generator.normal()
     return replace(hazards, baseline=hazards.baseline + effect, marginal=hazards.marginal + effect)
 
 
@@ -224,18 +275,18 @@ def _is_large(problem: Problem) -> bool:
     return problem.rows.static.size > ONE_STEP_SIZE
 
 
-Refit = Callable[[FloatArray, tuple[Penalty, ...]], tuple[FloatArray, ...]]
+Refit = Callable[[FloatArray, tuple[Member, ...], tuple[Penalty, ...]], tuple[FloatArray, ...]]
 
 
 def _newton_refit(problem: Problem, targets: tuple[Target, ...]) -> Refit:
-    def refit(weight: FloatArray, priors: tuple[Penalty, ...]) -> tuple[FloatArray, ...]:
+    def refit(weight: FloatArray, members: tuple[Member, ...], priors: tuple[Penalty, ...]) -> tuple[FloatArray, ...]:
         row_weight = problem.rows.weight * weight[problem.rows.patient]
         used = row_weight > 0
         rows = replace(problem.rows.take(used), weight=row_weight[used])
         fits = []
-        for target, prior in zip(targets, priors, strict=True):
+        for target, member, prior in zip(targets, members, priors, strict=True):
             likelihood = CauseLikelihood(rows, np.isin(rows.cause, target.causes))
-            fits.append(minimise(likelihood, prior, target.fit.parameters, max_steps=REPLICATE_STEPS))
+            fits.append(minimise(likelihood, prior, member.fit.parameters, max_steps=REPLICATE_STEPS))
         return tuple(fit.parameters for fit in fits)
 
     return refit
@@ -243,23 +294,28 @@ def _newton_refit(problem: Problem, targets: tuple[Target, ...]) -> Refit:
 
 def _one_step_refit(problem: Problem, targets: tuple[Target, ...]) -> Refit:
     """Refits by one Newton step with the full-sample Hessian: the first-order bootstrap, exact as N grows."""
-    scores = [patient_scores(problem.rows, target) for target in targets]
+    scores = {
+        id(member): patient_scores(problem.rows, target.causes, member.fit.parameters)
+        for target in targets
+        for member in target.members
+    }
 
-    def refit(weight: FloatArray, priors: tuple[Penalty, ...]) -> tuple[FloatArray, ...]:
+    def refit(weight: FloatArray, members: tuple[Member, ...], priors: tuple[Penalty, ...]) -> tuple[FloatArray, ...]:
         parameters = []
-        for target, score, prior in zip(targets, scores, priors, strict=True):
-            pull = target.penalty.matrix @ (target.penalty.centre - prior.centre)
-            parameters.append(target.fit.parameters - solve(target.fit.hessian, (weight - 1.0) @ score + pull))
+        for member, prior in zip(members, priors, strict=True):
+            pull = member.penalty.matrix @ (member.penalty.centre - prior.centre)
+            step = solve(member.fit.hessian, (weight - 1.0) @ scores[id(member)] + pull)
+            parameters.append(member.fit.parameters - step)
         return tuple(parameters)
 
     return refit
 
 
-def patient_scores(rows: Rows, target: Target) -> FloatArray:
+def patient_scores(rows: Rows, causes: tuple[int, ...], parameters: FloatArray) -> FloatArray:
     """Gradient of each patient's own negative log-likelihood (copies included). Shape (N, J + P + Q)."""
-    is_event = np.isin(rows.cause, target.causes)
+    is_event = np.isin(rows.cause, causes)
     likelihood = CauseLikelihood(rows, is_event)
-    residual = likelihood.expected(target.fit.parameters)
+    residual = likelihood.expected(parameters)
     residual[np.arange(len(residual)), rows.interval] -= likelihood.events
     num_patients = int(rows.patient.max()) + 1
     total, slope = residual.sum(axis=1), residual @ rows.log_time

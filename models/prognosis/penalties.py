@@ -1,9 +1,8 @@
-"""Strengths of the Gaussian priors and their choice by cross-validation, with no gates at all among the choices."""
+"""Strengths of the Gaussian priors and their weights by cross-validation, with no gates at all among the choices."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,8 @@ FloatArray = NDArray[np.float64]
 INTERCEPT_PENALTY = 1e-4  # keeps the baseline finite in a sample without any event of a cause
 NO_EFFECT_PENALTY = 1e7  # a column with it stays at zero: how "no gates" is written
 FOLD_SALT = 29
+TEMPERATURE = 2.0  # of the weights: held-out likelihoods of few events differ by luck about as much as by merit
+MIN_RELATIVE_WEIGHT = 0.05  # a choice with less than this share of the best one's weight is not fitted
 
 
 @dataclass(frozen=True)
@@ -25,18 +26,37 @@ class Strengths:
 
     Attributes:
         main: Ridge on clinical and image columns.
+        antibody: Ridge on antibody groups.
         gate: Ridge on gates; None for no gates.
         time: Ridge on antibody x log-time; None for proportional hazards.
         centre: 1 / variance of the centre effects; None for the setting's value.
     """
 
     main: float
+    antibody: float
     gate: float | None
     time: float | None
     centre: float | None = None
 
     def __str__(self) -> str:
-        return f"main {self.main:g}, gates {self.gate or 'none'}, log-time {self.time or 'none'}"
+        gates, time = (value or "none" for value in (self.gate, self.time))
+        return f"main {self.main:g}, antibodies {self.antibody:g}, gates {gates}, log-time {time}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Strengths with a weight; the fits of several are averaged.
+
+    Attributes:
+        strengths: The penalties.
+        weight: Share of this fit in the average; the choices of one cause add up to 1.
+    """
+
+    strengths: Strengths
+    weight: float
+
+
+Mixture = tuple[Choice, ...]  # of one cause, the heaviest first
 
 
 def build_penalty(
@@ -63,7 +83,7 @@ def build_penalty(
     by_family = {
         Family.MAIN: strengths.main,
         Family.MISSING: strengths.main,
-        Family.ANTIBODY: settings.main_penalty,
+        Family.ANTIBODY: strengths.antibody,
         Family.DEVIATION: settings.deviation_penalty,
         Family.GATE: NO_EFFECT_PENALTY if strengths.gate is None else strengths.gate,
     }
@@ -110,6 +130,7 @@ class PenaltySearch:
         num_centres: Centre columns.
         folds: Fold of each patient, one row per repeat, shape (repeats, N).
         settings: Candidates and fixed penalties.
+        optima: Latest optimum of each repeat, fold and cause: where the next strengths start. Speed only.
     """
 
     rows: Rows
@@ -117,6 +138,7 @@ class PenaltySearch:
     num_centres: int
     folds: NDArray[np.int64]
     settings: PrognosisSettings
+    optima: dict[tuple[int, int, int], FloatArray] = field(default_factory=dict)
 
     def loss(self, strengths: Strengths, causes: tuple[int, ...]) -> float:
         """Held-out negative log-likelihood of the patients themselves (not their copies), summed over causes."""
@@ -129,45 +151,70 @@ class PenaltySearch:
         rows = replace(self.rows, static=self.rows.static[:, active])
         kept = np.concatenate([np.ones(len(rows.log_time), bool), active, np.ones(rows.sizes[2], bool)])
         penalty = Penalty(penalty.matrix[np.ix_(kept, kept)], penalty.centre[kept])
-        return sum(
-            self._fold_loss(rows, penalty, folds == fold, cause)
-            for folds in self.folds
-            for fold in np.unique(folds)
-            for cause in causes
-        ) / len(self.folds)
+        total = 0.0
+        for repeat, folds in enumerate(self.folds):
+            for fold in np.unique(folds):
+                for cause in causes:
+                    total += self._fold_loss(rows, penalty, kept, (repeat, int(fold), cause))
+        return total / len(self.folds)
 
-    def _fold_loss(self, rows: Rows, penalty: Penalty, in_fold: NDArray[np.bool_], cause: int) -> float:
+    def _fold_loss(self, rows: Rows, penalty: Penalty, kept: NDArray[np.bool_], part: tuple[int, int, int]) -> float:
+        """Loss of one part (repeat, fold, cause); starts where the strengths tried before ended."""
+        repeat, fold, cause = part
+        in_fold = self.folds[repeat] == fold
         held_out = in_fold[rows.patient]
         is_patient = np.arange(len(held_out)) < len(in_fold)
         train, test = rows.take(~held_out), rows.take(held_out & is_patient)
         if self.num_centres:
             test.static[:, -self.num_centres :] = 0.0  # a new patient is predicted for the average centre
         is_event = train.cause == cause
-        fit = minimise(CauseLikelihood(train, is_event), penalty, start_values(train, is_event))
+        before = self.optima.get(part)
+        start = start_values(train, is_event) if before is None else before[kept]
+        fit = minimise(CauseLikelihood(train, is_event), penalty, start)
+        self.optima[part] = np.zeros(len(kept))
+        self.optima[part][kept] = fit.parameters
         return CauseLikelihood(test, test.cause == cause).value(fit.parameters)
 
-    def best(self, causes: tuple[int, ...]) -> tuple[Strengths, dict[str, float]]:
-        """For some causes: main penalty, then gates or none, then log-time effects or none; and all losses tried."""
-        time = self.settings.time_effect_penalty if self.rows.sizes[2] else None
-        losses: dict[Strengths, float] = {}
-        chosen = Strengths(self.settings.main_penalty, None, time)
-        for candidates, current_may_win in self._stages():
-            tried = {strengths: self.loss(strengths, causes) for strengths in candidates(chosen)}
-            losses |= tried
-            field = tried | {chosen: losses[chosen]} if current_may_win else tried
-            chosen = min(field, key=lambda strengths, field=field: field[strengths])  # type: ignore[misc]
-        return chosen, {str(strengths): round(loss, 3) for strengths, loss in losses.items()}
+    def mixture(self, causes: tuple[int, ...]) -> tuple[Mixture, dict[str, float]]:
+        """For some causes: the main penalty that wins, and around it the weights of all that was tried; all losses.
 
-    def _stages(self) -> list[tuple[Callable[[Strengths], list[Strengths]], bool]]:
-        """Candidates around the choice so far, and whether that choice competes with them."""
+        Antibody ridges and gates (or none) are crossed; proportional hazards are tried at the best of them. A choice
+        by smallest loss alone jumps with the folds where patients are few; the average does not.
+        """
         settings = self.settings
+        time = settings.time_effect_penalty if self.rows.sizes[2] else None
         mains = [settings.main_penalty * factor for factor in settings.main_penalty_factors]
-        stages: list[tuple[Callable[[Strengths], list[Strengths]], bool]] = [
-            (lambda chosen: [replace(chosen, main=main) for main in mains], False)
-        ]
+        alone = {Strengths(main, settings.antibody_penalties[0], None, time): 0.0 for main in mains}
+        alone = {strengths: self.loss(strengths, causes) for strengths in alone}
+        base = _smallest(alone)
+        tried = {
+            strengths: alone[strengths] if strengths in alone else self.loss(strengths, causes)
+            for strengths in self._around(base)
+        }
+        if time is not None:
+            proportional = replace(_smallest(tried), time=None)
+            tried[proportional] = self.loss(proportional, causes)
+        losses = {str(strengths): round(loss, 3) for strengths, loss in (alone | tried).items()}
+        return _weighted(tried), losses
+
+    def _around(self, base: Strengths) -> list[Strengths]:
+        """Every antibody ridge with every gate strength, "no gates" among them where it may win."""
+        settings = self.settings
+        gates: list[float | None] = [None]
         if settings.gate_penalties and any(column.family is Family.GATE for column in self.columns):
-            gates = settings.gate_penalties
-            stages.append((lambda chosen: [replace(chosen, gate=gate) for gate in gates], settings.try_no_gates))
-        if self.rows.sizes[2]:
-            stages.append((lambda chosen: [replace(chosen, time=None)], True))
-        return stages
+            gates = [*([None] if settings.try_no_gates else []), *settings.gate_penalties]
+        return [replace(base, antibody=a, gate=g) for a in settings.antibody_penalties for g in gates]
+
+
+def _smallest(losses: dict[Strengths, float]) -> Strengths:
+    return min(losses, key=lambda strengths: losses[strengths])
+
+
+def _weighted(losses: dict[Strengths, float]) -> Mixture:
+    """Weights ``exp(-loss / T)``; choices far behind are dropped."""
+    lowest = min(losses.values())
+    weights = {strengths: float(np.exp((lowest - loss) / TEMPERATURE)) for strengths, loss in losses.items()}
+    kept = {strengths: weight for strengths, weight in weights.items() if weight >= MIN_RELATIVE_WEIGHT}
+    total = sum(kept.values())
+    ranked = sorted(kept.items(), key=lambda item: -item[1])
+    return tuple(Choice(strengths, weight / total) for strengths, weight in ranked)

@@ -94,6 +94,27 @@ def recalibrate(
     return replace(state, recalibration_shift=shift, recalibration_slope=slope), tuple(report)
 
 
+def observed_and_expected(
+    state: ModelState, data: PrognosticData, endpoint: Endpoint
+) -> tuple[NDArray[np.int64], FloatArray, float]:
+    """What happened beside what the state expected over the same follow-up.
+
+    Returns:
+        Events per cause (K,), expected events per cause (K,), and the negative log-likelihood of all of it.
+    """
+    assert data.time_days is not None
+    assert data.cause is not None
+    times, cause = clean_outcomes(data.time_days, data.cause, endpoint)
+    exposure, interval = state.grid.exposure(times), state.grid.interval_of(times)
+    cause = np.where(times <= state.grid.edges_days[-1], cause, 0)
+    log_hazard = state.log_hazard(state.design(data), state.hazards)  # (N, K, J)
+    expected = (np.exp(log_hazard) * exposure[:, None, :]).sum(axis=(0, 2))
+    failed = np.flatnonzero(cause > 0)
+    at_event = log_hazard[failed, cause[failed] - 1, interval[failed]]
+    counts = np.bincount(cause, minlength=len(endpoint.causes) + 1)[1:]
+    return counts.astype(np.int64), expected, float(expected.sum() - at_event.sum())
+
+
 def _fit_change(
     centred: FloatArray, average: FloatArray, exposure: FloatArray, events: FloatArray, method: Method
 ) -> tuple[FloatArray, float]:

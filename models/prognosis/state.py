@@ -25,7 +25,8 @@ class TrainingSummary:
         panel_tested_share: Share of patients with any antibody tested.
         image_share: Share of patients with an image.
         main_penalties: Ridge chosen by cross-validation, per cause.
-        gate_penalties: Gate ridge chosen, per cause; None for no gates.
+        gate_penalties: Gate ridge of the heaviest fit in the average, per cause; None for no gates.
+        strength_weights: Per cause, the weight of each set of strengths in the average.
         centre_sds: SD of the centre effects on the log hazard, per regression; 0 without centres.
         search_losses: Held-out negative log-likelihood of every choice tried.
         num_parameters: Coefficients per cause that are not held at zero.
@@ -37,6 +38,7 @@ class TrainingSummary:
     image_share: float
     main_penalties: tuple[float, ...]
     gate_penalties: tuple[float | None, ...]
+    strength_weights: tuple[dict[str, float], ...]
     centre_sds: tuple[float, ...]
     search_losses: dict[str, float]
     num_parameters: int

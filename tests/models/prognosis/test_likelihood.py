@@ -29,7 +29,7 @@ def problem() -> tuple[CauseLikelihood, Penalty]:
     space = fit_feature_space(data, SETTINGS)
     grid = fit_grid(times, cause, endpoint, min_events=5)
     rows = training_rows(data, space, grid, SETTINGS)
-    strengths = Strengths(4.0, 10.0, 1.0)
+    strengths = Strengths(4.0, 4.0, 10.0, 1.0)
     penalty = build_penalty(space.static_columns, 0, rows.sizes[2], rows.log_time, strengths, SETTINGS)
     return CauseLikelihood(rows, rows.cause == 1), penalty
 

@@ -1,0 +1,188 @@
+"""The prognostic head without scans: trained on tables, used on tables, moved to another site; fresh processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data_pipeline.phantoms.case_table import write_case_table
+from data_pipeline.phantoms.patients import CohortSettings, draw_truths
+from domain.antibodies import load_antibody_vocabulary
+from domain.covariates import load_covariate_vocabulary
+from models import PrognosticModel
+from models.artefact_format import read_manifest
+from tests.end_to_end.conftest import ROOT, Trained, command
+
+EXAMPLE = "configs/examples/whas500/train.yaml"
+YES_NO = ("afb", "av3", "chf", "cvd", "miord", "mitype", "sho")
+
+
+def whas500(path: Path) -> pd.DataFrame:
+    """WHAS500 as a case table."""
+    datasets = pytest.importorskip("sksurv.datasets", reason="WHAS500 ships in scikit-survival (extra eval)")
+    features, target = datasets.load_whas500()
+    table = pd.DataFrame({"case_id": [f"w{index:03d}" for index in range(len(features))]})
+    units = {"age": "age_years", "bmi": "bmi_kg_m2", "hr": "hr_per_min", "sysbp": "sysbp_mmhg", "diasbp": "diasbp_mmhg"}
+    for name, column in units.items():
+        table[column] = features[name].astype(float)
+    table["sex"] = np.where(features["gender"].astype(int) == 1, "female", "male")
+    for name in YES_NO:
+        table[name] = np.where(features[name].astype(int) == 1, "yes", "no")
+    table["lenfol"], table["fstat"] = target["lenfol"], np.where(target["fstat"], "dead", "alive")
+    table.to_csv(path, index=False)
+    return table
+
+
+def test_another_disease_needs_only_yaml_and_ranks_like_ridge_cox(tmp_path: Path) -> None:
+    table = whas500(tmp_path / "cases.csv")
+    answer = command(
+        "train.py", EXAMPLE, "--set", f"data.cases={tmp_path}/cases.csv", "--set", f"output_dir={tmp_path}",
+        "--set", "prognosis.num_bootstrap=0",
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    from sksurv.linear_model import CoxPHSurvivalAnalysis
+    from sksurv.metrics import concordance_index_censored
+    from sksurv.util import Surv
+
+    ours = pd.read_csv(tmp_path / "whas500" / "out_of_fold.csv")
+    assert ours["case_key"].tolist() == table["case_id"].tolist()
+    numeric = pd.get_dummies(table.drop(columns=["case_id", "lenfol", "fstat"]), drop_first=True, dtype=float)
+    scaled = ((numeric - numeric.mean()) / numeric.std()).to_numpy()
+    died, days = (table["fstat"] == "dead").to_numpy(), table["lenfol"].to_numpy(dtype=float)
+    outcome = Surv.from_arrays(died, days)
+    differences = []
+    for fold in ours["fold"].unique():
+        out = (ours["fold"] == fold).to_numpy()
+        cox = CoxPHSurvivalAnalysis(alpha=0.1).fit(scaled[~out], outcome[~out])
+        theirs = concordance_index_censored(died[out], days[out], cox.predict(scaled[out]))[0]
+        head = concordance_index_censored(died[out], days[out], 1 - ours.loc[out, "survival_1096d"].to_numpy())[0]
+        differences.append(head - theirs)
+    assert np.mean(differences) > -0.010
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Case tables of synthetic patients, and image features of the first site as if stored by an earlier run."""
+    folder = tmp_path_factory.mktemp("tables")
+    for name, seed in (("training", 3), ("site", 4)):
+        truths = draw_truths(CohortSettings(seed=seed, num_patients=160))
+        cases = [patient.case for patient in truths]
+        write_case_table(folder / f"{name}.csv", cases, load_antibody_vocabulary(), load_covariate_vocabulary())
+        features = pd.DataFrame({"case_id": [patient.case.case_id for patient in truths]})
+        features["ggo_percent"] = [float(patient.columns["ground_glass"]) for patient in truths]
+        shares = np.random.default_rng(seed).dirichlet(np.ones(4), len(truths))
+        features[["p_nsip", "p_op", "p_mixed", "p_other"]] = shares
+        features.iloc[:120].to_csv(folder / f"{name}_features.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def head(tables: Path) -> Path:
+    answer = command(
+        "train.py", "configs/train/head_only.yaml", "--set", f"data.cases={tables}/training.csv",
+        "--set", f"data.features={tables}/training_features.csv", "--set", "data.features_out_of_fold=true",
+        "--set", f"output_dir={tables}", "--set", "prognosis.num_bootstrap=20",
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    return tables / "head_only" / "model.hrct"
+
+
+def test_a_head_alone_is_a_model_folder_with_every_endpoint(head: Path) -> None:
+    manifest = read_manifest(head)
+    assert manifest.model is None
+    assert set(manifest.prognosis) == {"course", "death"}
+    restored = PrognosticModel.from_dict(manifest.prognosis["course"])
+    assert restored.state.space.image.names  # the stored features were used
+    assert "reads no scan" in " ".join((head / "CARD.md").read_text().split())
+    answer = command("-m", "models", "verify", head)
+    assert answer.returncode == 0, answer.stderr
+    assert "a prognostic head alone" in answer.stdout
+
+
+def test_a_head_alone_refuses_scans_in_words(head: Path, tmp_path: Path) -> None:
+    answer = command("infer.py", tmp_path, "--model", head, "--out", tmp_path / "out")
+    assert answer.returncode == 2
+    assert "it reads no scan" in answer.stderr
+
+
+def test_in_sample_features_are_refused(tables: Path, tmp_path: Path) -> None:
+    answer = command(
+        "train.py", "configs/train/head_only.yaml", "--set", f"data.cases={tables}/training.csv",
+        "--set", f"data.features={tables}/training_features.csv", "--set", "data.features_out_of_fold=false",
+        "--set", f"output_dir={tmp_path}",
+    )  # fmt: skip
+    assert answer.returncode == 2
+    assert "trained on these same patients" in answer.stderr
+
+
+def test_a_table_is_answered_and_evaluated(head: Path, tables: Path, tmp_path: Path) -> None:
+    answer = command(
+        "-m", "models", "predict", head, "--cases", tables / "site.csv",
+        "--features", tables / "site_features.csv", "--out", tmp_path / "predictions.csv",
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    rows = pd.read_csv(tmp_path / "predictions.csv")
+    assert len(rows) == 160
+    assert rows["trained_on"].eq("synthetic patients").all()
+    total = rows["survival_365d"] + sum(rows[f"cif_{cause}_365d"] for cause in ("death", "progression", "transplant"))
+    np.testing.assert_allclose(total, 1, atol=1e-9)
+    assert (rows["survival_365d_lo"] <= rows["survival_365d_hi"]).all()
+    assert sum("image" in used.split() for used in rows["inputs_used"]) == 120
+    evaluated = command(
+        "evaluate.py", tmp_path / "predictions.csv", "--cases", tables / "site.csv", "--out", tmp_path / "evaluation",
+        "--bootstrap", "20",
+    )  # fmt: skip
+    assert evaluated.returncode == 0, evaluated.stderr
+
+
+def test_recalibration_names_its_parent_and_moves_only_the_level(head: Path, tables: Path, tmp_path: Path) -> None:
+    early = pd.read_csv(tables / "site.csv")
+    early["time_days"] = (early["time_days"] * 0.5).round(1)  # the same patients, twice the hazard
+    early.to_csv(tmp_path / "site.csv", index=False)
+    answer = command(
+        "train.py", "configs/train/recalibration.yaml", "--set", f"parent={head}",
+        "--set", f"data.cases={tmp_path}/site.csv", "--set", f"data.features={tables}/site_features.csv",
+        "--set", f"output_dir={tmp_path}",
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    old, new = read_manifest(head), read_manifest(tmp_path / "recalibrated" / "model.hrct")
+    assert new.parent == old.digest
+    assert new.trained_on == "synthetic patients; recalibrated on synthetic patients of another site"
+    rows = pd.read_csv(tmp_path / "recalibrated" / "before_after.csv")
+    course = rows[(rows["endpoint"] == "course") & rows["note"].isna()]
+    assert len(course) >= 2
+    before = (course["expected_before"] - course["num_events"]).abs().sum()
+    after = (course["expected_after"] - course["num_events"]).abs().sum()
+    assert after < 0.3 * before
+    assert (course["loss_after"] < course["loss_before"]).all()
+    models = [PrognosticModel.from_dict(manifest.prognosis["course"]) for manifest in (old, new)]
+    static = [model.state.hazards.static for model in models]
+    assert np.array_equal(*static)
+    assert models[1].state.recalibration_shift.max() > 0.3
+
+
+def test_a_whole_model_is_recalibrated_on_what_infer_wrote(trained: Trained, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    answer = command(
+        "infer.py", trained.training / "scans", "--model", trained.model, "--cases", trained.training / "cases.csv",
+        "--out", out, "--device", "cpu", "--formats", "csv", "json",
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    recalibrated = command(
+        "train.py", "configs/train/recalibration.yaml", "--set", f"parent={trained.model}",
+        "--set", f"data.cases={trained.training}/cases.csv", "--set", f"data.features={out}",
+        "--set", f"output_dir={tmp_path}",
+    )  # fmt: skip
+    assert recalibrated.returncode == 0, recalibrated.stderr
+    verified = command("-m", "models", "verify", tmp_path / "recalibrated" / "model.hrct")
+    assert verified.returncode == 0, verified.stderr
+    assert read_manifest(tmp_path / "recalibrated" / "model.hrct").parent == read_manifest(trained.model).digest
+
+
+def test_settings_of_every_kind_can_be_checked(tmp_path: Path) -> None:
+    for config in ("configs/train/head_only.yaml", "configs/train/recalibration.yaml", EXAMPLE):
+        answer = command("train.py", config, "--check", cwd=ROOT)
+        assert answer.returncode == 0, answer.stderr
