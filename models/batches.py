@@ -117,6 +117,8 @@ class ResidentItems(Dataset[dict[str, Any]]):
 class ResidentLoader:
     """Batches of ``ResidentItems``: no worker process, no copy from the host where they are on the GPU."""
 
+    batch_sampler = None  # what Lightning asks a loader for
+
     def __init__(self, items: ResidentItems, batch_size: int, sampler: Sampler[int] | None) -> None:
         self.items = items
         self.batch_size = batch_size

@@ -137,14 +137,16 @@ def fit_member(
     targets, quantitative = read_labels(train_items)
     extents = read_column(train_items, batch_keys.AUXILIARY_TARGET)
     network = make_network(train_items, spec, settings, run, quantitative=quantitative)
-    module = PatternModule(
-        network,
-        settings,
-        targets,
-        auxiliary_targets=quantitative if extents is None else torch.cat([quantitative, extents], dim=1),
-        finish=run.finish,
-        augment=run.augment,
-    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.seed)
+        module = PatternModule(
+            network,
+            settings,
+            targets,
+            auxiliary_targets=quantitative if extents is None else torch.cat([quantitative, extents], dim=1),
+            finish=run.finish,
+            augment=run.augment,
+        )
     callbacks = make_callbacks(settings, run, has_validation=validation_items is not None)
     loader = make_loader(train_items, settings, shuffle=True, seed=run.seed)
     watched = None if validation_items is None else make_loader(keep_resident(validation_items, settings), settings)
