@@ -160,7 +160,7 @@ def run(plan: Plan, progress: StepProgress) -> Path:
     )
     pairs = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in range(settings.split.num_folds)]
     fitted = cross_fit(
-        items,
+        items.unfinished(),
         pairs,
         settings.network,
         settings.training,
@@ -169,6 +169,7 @@ def run(plan: Plan, progress: StepProgress) -> Path:
             seed=settings.seed,
             run_dir=plan.run_dir / "networks",
             progress=progress,
+            finish=items.tail,
             augment=build_augment(settings.augment) if settings.augment.steps else None,
         ),
     )

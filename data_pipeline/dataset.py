@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from data_pipeline.cache import GraphCache, content_of, remember_content
 from data_pipeline.graph import run_graph, split_preprocess
 from domain.archive_members import MEMBER_SEPARATOR
-from domain.batch_keys import CASE_INDEX, IMAGE, IMAGE_MASK, PATTERN_TARGET, QUANTITATIVE
+from domain.batch_keys import AUXILIARY_TARGET, CASE_INDEX, IMAGE, IMAGE_MASK, PATTERN_TARGET, QUANTITATIVE
 from domain.records import SeriesRef
 from domain.specs import PreprocessSpec, digest_of
 from domain.volume import Volume
@@ -35,11 +35,25 @@ class Sample:
         case_index: Row of the case.
         source: What ``read_volume`` takes.
         pattern_target: Soft label in the order of ``PATTERNS``, NaN where unlabelled. Shape (4,).
+        extents_percent: Readers' extents in the order of ``domain.quantities.READER_EXTENTS``, NaN where unknown; empty
+            where the cohort has none.
     """
 
     case_index: int
     source: Source
     pattern_target: NDArray[np.float64]
+    extents_percent: tuple[float, ...] = ()
+
+    @property
+    def labels(self) -> dict[str, torch.Tensor]:
+        """``PATTERN_TARGET``, ``CASE_INDEX`` and, where the cohort has them, ``AUXILIARY_TARGET``."""
+        found = {
+            PATTERN_TARGET: torch.tensor(self.pattern_target, dtype=torch.float32),
+            CASE_INDEX: torch.tensor(self.case_index, dtype=torch.int64),
+        }
+        if self.extents_percent:
+            found[AUXILIARY_TARGET] = torch.tensor(self.extents_percent, dtype=torch.float32)
+        return found
 
 
 def read_source(source: Source) -> Volume:
@@ -86,15 +100,18 @@ class GraphDataset(Dataset[dict[str, torch.Tensor]]):
             StudyError: The scan cannot be read or used.
         """
         sample = self.samples[index]
-        stored = self.tail(self._stored(sample.source))
-        return {
-            IMAGE: stored[IMAGE],
-            QUANTITATIVE: stored[QUANTITATIVE],
-            PATTERN_TARGET: torch.tensor(sample.pattern_target, dtype=torch.float32),
-            CASE_INDEX: torch.tensor(sample.case_index, dtype=torch.int64),
-        }
+        stored = self.tail(self.stored(sample.source))
+        return {IMAGE: stored[IMAGE], QUANTITATIVE: stored[QUANTITATIVE], **sample.labels}
 
-    def _stored(self, source: Source) -> Mapping[str, Any]:
+    def unfinished(self) -> UnfinishedItems:
+        """The same items before the voxel-by-voxel steps, which ``tail`` then does for whole batches on their device.
+
+        An int16 volume and its mask are a fifth of four float32 channels: more scans fit into memory, and moving
+        and windowing them costs the processor nothing.
+        """
+        return UnfinishedItems(self)
+
+    def stored(self, source: Source) -> Mapping[str, Any]:
         """What comes before the voxel-by-voxel steps: from the cache, or made and kept."""
         if self.cache is None or self.cache_dir is None:
             return run_graph(self.head, self.read(source))
@@ -109,6 +126,22 @@ class GraphDataset(Dataset[dict[str, torch.Tensor]]):
         self.cache.save(volume.content_digest, stored)
         remember_content(self.cache_dir, source_digest, volume.content_digest)
         return stored
+
+
+class UnfinishedItems(Dataset[dict[str, torch.Tensor]]):
+    """Items of a ``GraphDataset`` with ``IMAGE`` still in HU, (1, I, J, K) int16, and ``IMAGE_MASK`` beside it."""
+
+    def __init__(self, items: GraphDataset) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        """Number of scans."""
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        """One item; errors as of ``GraphDataset``."""
+        sample = self.items.samples[index]
+        return {**self.items.stored(sample.source), **sample.labels}
 
 
 def source_fingerprint(source: Source) -> str:

@@ -14,6 +14,7 @@ from domain.covariates import CovariateEntry, CovariateKind, CovariateValue, Cov
 from domain.endpoints import Endpoint
 from domain.errors import CaseTableError
 from domain.patterns import Pattern, PatternVocabulary
+from domain.quantities import READER_EXTENTS
 from domain.records import DEFAULT_EVENT_COLUMN, Case, Outcome
 
 IGNORED_PREFIX = "x_"  # columns a user keeps for themselves
@@ -84,7 +85,7 @@ def read_cases(
     """
     header, rows = _read_rows(path)
     outcomes = _outcome_columns(endpoints)
-    known = {*PLAIN_COLUMNS, *outcomes, *(time_column for time_column, _ in outcomes.values())}
+    known = {*PLAIN_COLUMNS, *READER_EXTENTS, *outcomes, *(time_column for time_column, _ in outcomes.values())}
     problems = _header_problems(header, known, antibodies, covariates)
     if problems:
         raise CaseTableError(path, problems)
@@ -104,6 +105,7 @@ def read_cases(
                 covariates=_covariates(row, units),
                 outcome=_outcome(row, DEFAULT_EVENT_COLUMN, *outcomes[DEFAULT_EVENT_COLUMN]),
                 further_outcomes=_further_outcomes(row, outcomes),
+                extents_percent=_extents(row),
             )
         )
         problems += row.problems
@@ -111,6 +113,18 @@ def read_cases(
     if problems:
         raise CaseTableError(path, problems)
     return tuple(cases)
+
+
+def _extents(row: _Row) -> dict[str, float]:
+    """Readers' extents, percent; what is blank is left out."""
+    found = {}
+    for column in READER_EXTENTS:
+        value = row.number_in(column)
+        if value is not None and not 0 <= value <= 100:
+            row.complain(column, f"expected percent of lung between 0 and 100, found {value:g}")
+        elif value is not None:
+            found[column] = value
+    return found
 
 
 def _read_rows(path: Path) -> tuple[list[str], list[_Row]]:

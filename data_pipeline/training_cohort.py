@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from data_pipeline.discovery import survey
 from domain.errors import InputError, StudyError
 from domain.findings import QualityCode
 from domain.patterns import vote_probabilities
+from domain.quantities import READER_EXTENTS
 from domain.records import Case
 from domain.specs import PreprocessSpec
 
@@ -74,13 +76,14 @@ def load_training_cohort(
     matched = match_cases(cases, survey(scans).series, scans)
     rows = [row for row in matched if row.case is not None and row.case.scan is not None]
     kept: list[tuple[Case, Sample]] = []
+    has_extents = any(case.extents_percent for case in cases)
     excluded: list[Exclusion] = []
     problems = _fill_cache(rows, spec, cache_dir, num_processes)
     for done, (row, problem) in enumerate(zip(rows, problems, strict=True), start=1):
         assert row.case is not None
         if problem is None and row.series is not None:
             target = vote_probabilities(row.case.pattern_votes)
-            kept.append((row.case, Sample(len(kept), row.series, target)))
+            kept.append((row.case, Sample(len(kept), row.series, target, extents_of(row.case) if has_extents else ())))
         elif problem is not None:
             excluded.append(Exclusion(row.case.case_id, problem.code, problem.message))
         if progress is not None:
@@ -89,6 +92,11 @@ def load_training_cohort(
         reasons = sorted({exclusion.code.value for exclusion in excluded})
         raise InputError(f"none of the {len(rows)} cases has a usable scan below {scans}: {', '.join(reasons)}")
     return TrainingCohort(tuple(case for case, _ in kept), tuple(sample for _, sample in kept), tuple(excluded))
+
+
+def extents_of(case: Case) -> tuple[float, ...]:
+    """Readers' extents in the order of ``READER_EXTENTS``, NaN where unknown."""
+    return tuple(case.extents_percent.get(name, math.nan) for name in READER_EXTENTS)
 
 
 def _fill_cache(

@@ -36,3 +36,11 @@ NETWORK_QUANTITIES: tuple[str, ...] = (
     "subpleural_sparing_index",
     "reticulation_basal_share",
 )
+
+# What readers may have scored, percent of lung volume: optional columns of the case table, used in training only.
+READER_EXTENTS: tuple[str, ...] = (
+    "extent_ggo_percent",
+    "extent_reticulation_percent",
+    "extent_consolidation_percent",
+    "extent_honeycombing_percent",
+)

@@ -135,6 +135,7 @@ class Case:
         covariates: Key -> value in the canonical unit; a missing key is missing.
         outcome: From the columns ``time_days`` and ``event``; None when follow-up is unknown.
         further_outcomes: Event column -> outcome, for endpoints with columns of their own (``rp_ild_event``).
+        extents_percent: Extent column of ``domain.quantities.READER_EXTENTS`` -> percent of lung a reader scored.
     """
 
     case_id: str
@@ -146,6 +147,7 @@ class Case:
     covariates: Mapping[str, CovariateValue] = field(default_factory=dict)
     outcome: Outcome | None = None
     further_outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    extents_percent: Mapping[str, float] = field(default_factory=dict)
 
     def outcome_in(self, event_column: str) -> Outcome | None:
         """The outcome an endpoint looks at, by the name of its event column."""

@@ -46,6 +46,9 @@ class TrainingSettings(Settings):
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     patience_epochs: int = Field(default=20, ge=1)
+    auxiliary_weight: float = Field(
+        default=0.3, ge=0, description="image branch: how much telling quantitative CT and extents counts beside labels"
+    )
     class_balance: float = Field(default=0.5, ge=0, le=1, description="0: none, 1: all classes weigh the same")
     warmup_share: float = Field(default=0.1, ge=0, lt=1, description="share of all steps with a rising learning rate")
     gradient_clip: float = Field(default=1.0, gt=0)
@@ -60,6 +63,9 @@ class TrainingSettings(Settings):
     num_nodes: int = Field(default=1, ge=1, description="machines, as given to torchrun or SLURM")
     loggers: tuple[Literal["tensorboard", "mlflow"], ...] = Field(default=(), description="beside history.csv")
     num_loader_workers: int = Field(default=0, ge=0)
+    keep_scans_in: Literal["auto", "gpu", "memory", "disk"] = Field(
+        default="auto", description="auto: the GPU's memory where the scans fit, else the machine's, else the disk"
+    )
 
 
 class PrognosisSettings(Settings):

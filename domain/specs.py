@@ -75,6 +75,10 @@ class ModelSpec(Settings):
     use_quantitative: bool = True
     dropout: float = Field(default=0.2, ge=0, lt=1)
     embedding_size: int = Field(default=32, ge=2)
+    mirror_average: bool = Field(
+        default=False,
+        description="answer with the mean over the scan and its mirror image; train with the `side_flip` augmentation",
+    )
 
 
 class PretrainedWeights(Settings):

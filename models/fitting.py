@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
-from torch.utils.data import Subset
 
 from domain import batch_keys
 from domain.settings import TrainingSettings
 from domain.specs import ModelSpec, digest_of
-from models.batches import Items, count, make_loader, read_labels
+from models.batches import Finish, Items, count, keep_resident, make_loader, part_of, read_column, read_labels
+from models.branch_weights import combine_branches, fit_branch_weights
 from models.devices import resolve_device
 from models.embedding_alignment import align, fit_alignment
 from models.network import PatternNetwork, build_network
@@ -42,6 +42,7 @@ class RunContext:
         run_dir: Receives ``history.csv`` and ``last.ckpt``, from which an interrupted run goes on; None writes nothing.
         progress: Told the epochs done.
         label: What this training is called there.
+        finish: Last deterministic steps of the graph on a whole batch, for items that stop before them.
         augment: Random steps on a whole training batch, on its device.
     """
 
@@ -49,6 +50,7 @@ class RunContext:
     run_dir: Path | None = None
     progress: Progress | None = None
     label: str = "training"
+    finish: Finish | None = None
     augment: Augment | None = None
 
 
@@ -82,12 +84,13 @@ class CrossFit:
 
 
 def make_network(
-    items: Items, spec: ModelSpec, settings: TrainingSettings, *, seed: int, quantitative: Tensor
+    items: Items, spec: ModelSpec, settings: TrainingSettings, run: RunContext, *, quantitative: Tensor
 ) -> PatternNetwork:
     """A fresh network for the shapes of a dataset; quantitative CT scaled by its rows."""
-    num_channels = int(items[0][batch_keys.IMAGE].shape[0])
+    first = items[0] if run.finish is None else run.finish(items[0])
+    num_channels = int(first[batch_keys.IMAGE].shape[0])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(run.seed)
         network = build_network(spec, num_channels=num_channels, num_quantities=quantitative.shape[1])
     if network.encoder is not None:
         network.encoder.fit_scaling(quantitative)
@@ -130,12 +133,23 @@ def fit_member(
     Returns:
         The network, on CPU.
     """
+    train_items = keep_resident(train_items, settings)
     targets, quantitative = read_labels(train_items)
-    network = make_network(train_items, spec, settings, seed=run.seed, quantitative=quantitative)
-    module = PatternModule(network, settings, targets, run.augment)
+    extents = read_column(train_items, batch_keys.AUXILIARY_TARGET)
+    network = make_network(train_items, spec, settings, run, quantitative=quantitative)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.seed)
+        module = PatternModule(
+            network,
+            settings,
+            targets,
+            auxiliary_targets=quantitative if extents is None else torch.cat([quantitative, extents], dim=1),
+            finish=run.finish,
+            augment=run.augment,
+        )
     callbacks = make_callbacks(settings, run, has_validation=validation_items is not None)
     loader = make_loader(train_items, settings, shuffle=True, seed=run.seed)
-    watched = None if validation_items is None else make_loader(validation_items, settings)
+    watched = None if validation_items is None else make_loader(keep_resident(validation_items, settings), settings)
     digest = digest_of_training(spec, settings, run.seed, targets, quantitative)
     with quiet_lightning():
         trainer = make_trainer(settings, callbacks, run.run_dir)
@@ -219,21 +233,22 @@ def cross_fit(
         ValueError: The folds do not hold out every row once, or share a patient between their two sides.
     """
     check_folds(folds, count(items), groups)
+    items = keep_resident(items, settings)
     names = [str(row) for row in range(count(items))] if groups is None else list(groups)
     members: list[FittedMember] = []
     for index, (train_rows, _) in enumerate(folds):
         watched_items = None
         if settings.patience_epochs < settings.max_epochs:
             train_rows, watched_rows = split_for_early_stopping(train_rows, names, seed=run.seed + index)
-            watched_items = Subset(items, watched_rows.tolist())
+            watched_items = part_of(items, watched_rows.tolist())
         member_run = replace(
             run,
             seed=run.seed + index,
             run_dir=None if run.run_dir is None else run.run_dir / f"fold-{index}",
             label=f"member {index + 1} of {len(folds)}",
         )
-        members.append(fit_member(Subset(items, train_rows.tolist()), watched_items, spec, settings, member_run))
-    return CrossFit(tuple(members), gather_out_of_fold(members, items, folds, settings))
+        members.append(fit_member(part_of(items, train_rows.tolist()), watched_items, spec, settings, member_run))
+    return CrossFit(tuple(members), gather_out_of_fold(members, items, folds, settings, run.finish))
 
 
 def check_folds(folds: Sequence[tuple[Rows, Rows]], num_rows: int, groups: Sequence[str] | None) -> None:
@@ -257,11 +272,15 @@ def gather_out_of_fold(
     items: Items,
     folds: Sequence[tuple[Rows, Rows]],
     settings: TrainingSettings,
+    finish: Finish | None = None,
 ) -> NetworkOutputs:
-    """Bring the members' embeddings to the axes of the first, then take each row from the member that never saw it."""
+    """Each row by the member that never saw it: embeddings in the axes of the first, branches weighted.
+
+    How much each branch counts is fitted here, on what the branches say out of fold, and set in every member.
+    """
     device = resolve_device(settings.device)
     loader = make_loader(items, settings, in_shares=False)
-    everything = [gather_outputs(member.network.to(device), loader, device) for member in members]
+    everything = [gather_outputs(member.network.to(device), loader, device, finish) for member in members]
     reference = everything[0].embedding - everything[0].embedding.mean(axis=0)
     aligned = []
     for member, said in zip(members, everything, strict=True):
@@ -269,4 +288,8 @@ def gather_out_of_fold(
         aligned.append(replace(said, embedding=align(member.network.alignment, said.embedding)))
     rows = np.concatenate([held_out for _, held_out in folds])
     parts = [said.take(held_out) for said, (_, held_out) in zip(aligned, folds, strict=True)]
-    return NetworkOutputs.concatenate(parts).take(np.argsort(rows))
+    outputs = NetworkOutputs.concatenate(parts).take(np.argsort(rows))
+    weights = fit_branch_weights(outputs.branch_logits, outputs.targets)
+    for member in members:
+        member.network.branch_weights.copy_(torch.from_numpy(weights))
+    return replace(outputs, logits=combine_branches(outputs.branch_logits, weights))

@@ -57,20 +57,56 @@ class EmbeddingAlignment(nn.Module):
         return (embedding - self.origin) @ self.rotation
 
 
-class PatternNetwork(nn.Module):
-    """Backbone and quantitative CT, fused into one embedding on which the head is linear."""
+class Branch(nn.Module):
+    """Features of one kind to an embedding of their own, on which a head of their own is linear."""
 
-    def __init__(self, backbone: Backbone, encoder: QuantitativeEncoder | None, *, size: int, dropout: float) -> None:
+    def __init__(self, num_features: int, size: int, dropout: float) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.encoder = encoder
-        num_features = backbone.num_features + (encoder.num_features if encoder is not None else 0)
-        if num_features == 0:
-            raise ValueError("a network needs an image backbone, quantitative CT, or both")
         self.fuse = nn.Sequential(nn.Linear(num_features, size), nn.LayerNorm(size))
         self.dropout = nn.Dropout(dropout)
         self.head = ComponentHead(size)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Shape (B, F) -> embedding (B, D'), logits (B, 4)."""
+        embedding = self.fuse(features.float())
+        return embedding, self.head(self.dropout(embedding))
+
+
+class PatternNetwork(nn.Module):
+    """An image branch, a quantitative branch, or both: each answers for itself, and the answers are added.
+
+    Both branches are trained to answer alone, so that neither can lean on the other's overfitting; how much each
+    counts (``branch_weights``) is fitted on out-of-fold answers afterwards. A hybrid whose image branch has learnt
+    nothing then says what quantitative CT alone says.
+
+    Attributes:
+        branch_weights: Shape (R,), image first; equal shares until they are fitted.
+        mirror_average: Once trained, answer with the mean over the scan and its mirror image.
+    """
+
+    branch_weights: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        encoder: QuantitativeEncoder | None,
+        *,
+        size: int,
+        dropout: float,
+        mirror_average: bool = False,
+    ) -> None:
+        super().__init__()
+        self.mirror_average = mirror_average
+        self.backbone = backbone
+        self.encoder = encoder
+        widths = [part.num_features for part in (backbone, encoder) if part is not None and part.num_features]
+        if not widths:
+            raise ValueError("a network needs an image backbone, quantitative CT, or both")
+        share = size // len(widths)
+        sizes = [share] * (len(widths) - 1) + [size - share * (len(widths) - 1)]
+        self.branches = nn.ModuleList(Branch(width, part, dropout) for width, part in zip(widths, sizes, strict=True))
         self.alignment = EmbeddingAlignment(size)
+        self.register_buffer("branch_weights", torch.full((len(widths),), 1.0 / len(widths)))
 
     @property
     def embedding_size(self) -> int:
@@ -85,18 +121,30 @@ class PatternNetwork(nn.Module):
             quantitative: Shape (B, Q), float32, physical units, NaN where unknown.
 
         Returns:
-            ``pattern_logits`` (B, 4) and ``embedding`` (B, D), in the axes of the ensemble.
+            ``pattern_logits`` (B, 4), ``branch_logits`` (B, R, 4) of which they are the weighted sum, ``embedding``
+            (B, D) in the axes of the ensemble, and ``image_features`` (B, F), F 0 without an image.
         """
-        return self.from_features(self.backbone.feature_map(image), quantitative)
+        output = self.from_features(self.backbone.feature_map(image), quantitative)
+        if self.mirror_average and not self.training and self.backbone.sees_image:
+            mirrored = self.from_features(self.backbone.feature_map(image.flip(2)), quantitative)
+            output = {name: (value + mirrored[name]) / 2 for name, value in output.items()}
+        return output
 
     def from_features(self, features: Tensor, quantitative: Tensor) -> dict[str, Tensor]:
         """The part after the feature map (B, F, i, j, k); evidence maps take gradients here."""
-        parts = [self.backbone.pool(features)]  # (B, F)
+        image_features = self.backbone.pool(features).float()  # (B, F)
+        parts = [image_features] if self.backbone.sees_image else []
         if self.encoder is not None:
             parts.append(self.encoder(quantitative))  # (B, QUANTITATIVE_FEATURES)
-        embedding = self.fuse(torch.cat([part.float() for part in parts], dim=1))  # (B, D)
-        logits = self.head(self.dropout(embedding))  # (B, 4)
-        return {"pattern_logits": logits, "embedding": self.alignment(embedding)}
+        answers = [branch(part) for branch, part in zip(self.branches, parts, strict=True)]
+        branch_logits = torch.stack([logits for _, logits in answers], dim=1)  # (B, R, 4)
+        embedding = torch.cat([embedding for embedding, _ in answers], dim=1)  # (B, D)
+        return {
+            "pattern_logits": (self.branch_weights[:, None] * branch_logits).sum(dim=1),
+            "branch_logits": branch_logits,
+            "embedding": self.alignment(embedding),
+            "image_features": image_features,
+        }
 
 
 def build_network(spec: ModelSpec, num_channels: int, num_quantities: int) -> PatternNetwork:
@@ -116,4 +164,6 @@ def build_network(spec: ModelSpec, num_channels: int, num_quantities: int) -> Pa
     encoder = None
     if spec.use_quantitative:
         encoder = QuantitativeEncoder(num_quantities, QUANTITATIVE_FEATURES, spec.dropout)
-    return PatternNetwork(backbone, encoder, size=spec.embedding_size, dropout=spec.dropout)
+    return PatternNetwork(
+        backbone, encoder, size=spec.embedding_size, dropout=spec.dropout, mirror_average=spec.mirror_average
+    )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from domain import batch_keys
+from models.batches import Finish
 from models.devices import autocast, channels_last
 from models.image_statistics import image_statistics
 
@@ -24,6 +25,7 @@ class NetworkOutputs:
 
     Attributes:
         logits: Shape (N, 4), pattern logits before calibration.
+        branch_logits: Shape (N, R, 4), what each branch says alone.
         embedding: Shape (N, D).
         quantitative: Shape (N, Q), physical units, NaN where unknown.
         image_statistics: Shape (N, S); see ``models.image_statistics``.
@@ -31,6 +33,7 @@ class NetworkOutputs:
     """
 
     logits: FloatArray
+    branch_logits: FloatArray
     embedding: FloatArray
     quantitative: FloatArray
     image_statistics: FloatArray
@@ -49,8 +52,16 @@ class NetworkOutputs:
 
 
 @torch.no_grad()
-def gather_outputs(network: nn.Module, batches: Iterable[dict[str, Any]], device: torch.device) -> NetworkOutputs:
+def gather_outputs(
+    network: nn.Module, batches: Iterable[dict[str, Any]], device: torch.device, finish: Finish | None = None
+) -> NetworkOutputs:
     """Run a network in evaluation mode over batches of ``domain.batch_keys``.
+
+    Args:
+        network: On the device.
+        batches: From ``make_loader``.
+        device: Where it runs.
+        finish: Last steps of the graph, for items that stop before them.
 
     Raises:
         ValueError: No batch came.
@@ -58,12 +69,14 @@ def gather_outputs(network: nn.Module, batches: Iterable[dict[str, Any]], device
     network.eval()
     columns: dict[str, list[FloatArray]] = {}
     for batch in batches:
-        image = batch[batch_keys.IMAGE].to(device, non_blocking=True)
-        quantitative = batch[batch_keys.QUANTITATIVE].to(device, non_blocking=True)
+        batch = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
+        batch = batch if finish is None else finish(batch)
+        image, quantitative = batch[batch_keys.IMAGE], batch[batch_keys.QUANTITATIVE]
         with autocast(device):
             output = network(channels_last(image), quantitative)
         values = {
             "logits": output["pattern_logits"],
+            "branch_logits": output["branch_logits"],
             "embedding": output["embedding"],
             "quantitative": quantitative,
             "image_statistics": image_statistics(image),

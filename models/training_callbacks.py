@@ -93,7 +93,7 @@ class WeightAverage(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the average a little towards the weights, once per optimiser step."""
+        """Move the average a little towards the weights, once per optimiser step; all tensors in one call."""
         del outputs, batch, batch_idx
         if trainer.global_step == self.num_updates:
             return  # in the middle of an accumulated batch
@@ -102,12 +102,11 @@ class WeightAverage(Callback):
         weights = network_of(pl_module).state_dict()
         if not self.average:
             self.average = copy_weights(pl_module)
-        for name, value in weights.items():
-            average = self.average[name]
-            if average.is_floating_point():
-                average.lerp_(value.detach().to(average), 1 - decay)
-            else:
-                average.copy_(value)
+        floating = [name for name, value in weights.items() if value.is_floating_point()]
+        averages = [self.average[name] for name in floating]
+        torch._foreach_lerp_(averages, [weights[name].to(self.average[name]) for name in floating], 1 - decay)
+        for name in weights.keys() - set(floating):
+            self.average[name].copy_(weights[name])
 
     def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Validate the average."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from domain import batch_keys
 from domain.settings import TrainingSettings
+from models.auxiliary import AuxiliaryHead
+from models.batches import Finish
 from models.devices import channels_last
 from models.losses import balanced_class_weights, soft_cross_entropy
 from models.network import PatternNetwork
@@ -35,6 +37,12 @@ def learning_rate_share(step: int, *, num_steps: int, warmup_share: float) -> fl
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
 
 
+def auxiliary_targets(columns: Mapping[str, Any]) -> Tensor:
+    """Quantitative CT and, where the cohort has them, readers' extents: (B, E), NaN where unknown."""
+    keys = (batch_keys.QUANTITATIVE, batch_keys.AUXILIARY_TARGET)
+    return torch.cat([columns[key].float() for key in keys if key in columns], dim=1)
+
+
 class PatternModule(lightning.LightningModule):
     """Trains a network on batches of ``domain.batch_keys``.
 
@@ -43,6 +51,9 @@ class PatternModule(lightning.LightningModule):
         settings: Optimisation.
         training_targets: Soft labels of all training rows, (N, 4), NaN rows for unlabelled: class balance, and the
             normaliser that keeps the loss the same however rows are spread over batches and processes.
+        auxiliary_targets: What the image branch also learns, of all training rows, (N, E), NaN where unknown: see
+            ``auxiliary_targets``. None for nothing.
+        finish: Last deterministic steps of the graph on a whole batch, where the items stop before them.
         augment: Random steps on a whole batch, on the device the batch is on; None for none.
     """
 
@@ -51,10 +62,19 @@ class PatternModule(lightning.LightningModule):
         network: PatternNetwork,
         settings: TrainingSettings,
         training_targets: Tensor,
+        *,
+        auxiliary_targets: Tensor | None = None,
+        finish: Finish | None = None,
         augment: Augment | None = None,
     ) -> None:
         super().__init__()
+        self.finish = finish
         self.augment = augment
+        has_auxiliary = auxiliary_targets is not None and network.backbone.sees_image and settings.auxiliary_weight > 0
+        self.auxiliary: AuxiliaryHead | None = None
+        if has_auxiliary:
+            assert auxiliary_targets is not None
+            self.auxiliary = AuxiliaryHead(network.backbone.num_features, auxiliary_targets)
         self.network = network.to(memory_format=torch.channels_last_3d)
         self.settings = settings
         weights = balanced_class_weights(training_targets, strength=settings.class_balance)
@@ -65,40 +85,59 @@ class PatternModule(lightning.LightningModule):
         self._forward = torch.compile(network) if settings.compile_network else network
 
     def shared_step(self, batch: Batch, stage: str) -> Tensor:
-        """Loss of one batch, logged as ``<stage>_loss``."""
+        """Loss of one batch, logged as ``<stage>_loss``.
+
+        In training the mean over the branches, each answering alone, and the auxiliary part; in validation that of
+        their common answer.
+        """
         output = self._forward(channels_last(batch[batch_keys.IMAGE]), batch[batch_keys.QUANTITATIVE])
-        is_training = stage == "train"
-        loss = soft_cross_entropy(
-            output["pattern_logits"],
+        if stage == "train":
+            each = [self._answer_loss(logits, batch, is_training=True) for logits in output["branch_logits"].unbind(1)]
+            loss = torch.stack(each).mean()
+            if self.auxiliary is not None:
+                wanted = auxiliary_targets(batch)
+                loss = loss + self.settings.auxiliary_weight * self.auxiliary.loss(output["image_features"], wanted)
+        else:
+            loss = self._answer_loss(output["pattern_logits"], batch, is_training=False)
+        rows = len(batch[batch_keys.PATTERN_TARGET])
+        self.log(f"{stage}_loss", loss, on_step=False, on_epoch=True, batch_size=rows, sync_dist=True)
+        return loss
+
+    def _answer_loss(self, logits: Tensor, batch: Batch, *, is_training: bool) -> Tensor:
+        return soft_cross_entropy(
+            logits,
             batch[batch_keys.PATTERN_TARGET],
             label_smoothing=self.settings.label_smoothing if is_training else 0.0,
             class_weights=self.class_weights,  # type: ignore[arg-type]
             mean_row_weight=self.mean_row_weight if is_training else None,
         )
-        rows = len(batch[batch_keys.PATTERN_TARGET])
-        self.log(f"{stage}_loss", loss, on_step=False, on_epoch=True, batch_size=rows, sync_dist=True)
-        return loss
+
+    def _finished(self, batch: Batch) -> Batch:
+        return batch if self.finish is None else self.finish(batch)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """See ``shared_step``."""
         del batch_index
+        batch = self._finished(batch)
         return self.shared_step(batch if self.augment is None else self.augment(batch), "train")
 
     def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
         """See ``shared_step``."""
         del batch_index
-        return self.shared_step(batch, "validation")
+        return self.shared_step(self._finished(batch), "validation")
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW; the learning rate rises linearly, then falls along a half cosine to 1 % of its height."""
-        decayed = [p for p in self.network.parameters() if p.ndim >= 2]
-        plain = [p for p in self.network.parameters() if p.ndim < 2]  # norms, biases: decay would only shift outputs
+        decayed = [p for p in self.parameters() if p.ndim >= 2]
+        plain = [p for p in self.parameters() if p.ndim < 2]  # norms, biases: decay would only shift outputs
+        is_on_gpu = self.device.type == "cuda"
         optimiser = torch.optim.AdamW(
             [
                 {"params": decayed, "weight_decay": self.settings.weight_decay},
                 {"params": plain, "weight_decay": 0.0},
             ],
             lr=self.settings.learning_rate,
+            fused=is_on_gpu,
         )
         num_steps = max(int(self.trainer.estimated_stepping_batches), 1)
         share = partial(learning_rate_share, num_steps=num_steps, warmup_share=self.settings.warmup_share)

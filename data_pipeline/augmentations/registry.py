@@ -43,12 +43,12 @@ class BatchAugmentation(ABC):
     def __call__(self, batch: Batch) -> Batch:
         """Change each scan with the given chance; the other entries stay as they are."""
         image = batch[IMAGE]
-        chosen = torch.rand(image.shape[0], device=image.device) < self.probability
-        if not bool(chosen.any()):
+        # Drawn on the CPU: asking a GPU which scans were chosen would stop it.
+        rows = torch.nonzero(torch.rand(image.shape[0]) < self.probability)[:, 0]
+        if not len(rows):
             return batch
-        changed = image.clone()
-        changed[chosen] = self.change(image[chosen])
-        return batch | {IMAGE: changed}
+        rows = rows.to(image.device, non_blocking=True)
+        return batch | {IMAGE: image.index_copy(0, rows, self.change(image.index_select(0, rows)))}
 
     @abstractmethod
     def change(self, image: torch.Tensor) -> torch.Tensor:

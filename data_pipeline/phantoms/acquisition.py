@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from domain.config_files import resolve_config
+from domain.errors import InputError
 from domain.specs import Settings
 from domain.strict_yaml import load_settings
 
@@ -104,6 +105,17 @@ class AcquisitionSettings(Settings):
         """The protocol of a name."""
         return next(protocol for protocol in self.protocols if protocol.name == name)
 
+    def vendors_named(self, names: tuple[str, ...]) -> tuple[Vendor, ...]:
+        """The vendors of some names, without regard to case; all of them where none is named.
+
+        Raises:
+            InputError: A name that no vendor has.
+        """
+        known = {vendor.name.casefold(): vendor for vendor in self.vendors}
+        if unknown := [name for name in names if name.casefold() not in known]:
+            raise InputError(f"no scanner is called {', '.join(unknown)}; there are {', '.join(known)}")
+        return tuple(known[name.casefold()] for name in names) or self.vendors
+
 
 @lru_cache(maxsize=4)
 def load_acquisition_settings(name_or_path: str = "acquisition") -> AcquisitionSettings:
@@ -187,6 +199,7 @@ def draw_acquisition(
     protocol: ProtocolName = "hrct",
     noise_scale: float = 1.0,
     vendor_index: int | None = None,
+    scanners: tuple[str, ...] = (),
 ) -> AcquisitionPlan:
     """Draw an acquisition. Nothing of the disease enters, unless a shortcut is planted by ``vendor_index``.
 
@@ -197,10 +210,15 @@ def draw_acquisition(
         protocol: Which departures from the guideline happen.
         noise_scale: Factor on the noise.
         vendor_index: Forces a vendor and its sharp (even index) or soft (odd index) kernel.
+        scanners: Vendors to draw from; all of them where empty.
+
+    Raises:
+        InputError: A scanner that does not exist.
     """
     settings = load_acquisition_settings()
     frame, habits = settings.size(size), settings.protocol(protocol)
-    vendor = settings.vendors[int(rng.integers(len(settings.vendors)))]
+    vendors = settings.vendors_named(scanners)
+    vendor = vendors[int(rng.integers(len(vendors)))]
     is_sharp = bool(rng.random() < habits.sharp_share)
     if vendor_index is not None:
         vendor, is_sharp = settings.vendors[vendor_index % len(settings.vendors)], vendor_index % 2 == 0

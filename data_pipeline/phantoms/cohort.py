@@ -65,7 +65,13 @@ def plan_scan(settings: CohortSettings, patient: Patient, index: int) -> Planned
     habitus = draw_habitus(anatomy, volume_loss=disease.volume_loss, **facts)  # type: ignore[arg-type]  # typed above
     width = 2 * (habitus.chest_half_width + habitus.fat + habitus.muscle + WALL_MM)
     acquisition = draw_acquisition(
-        rng, settings.size, width, protocol=settings.protocol, noise_scale=difficulty.noise, vendor_index=forced
+        rng,
+        settings.size,
+        width,
+        protocol=settings.protocol,
+        noise_scale=difficulty.noise,
+        vendor_index=forced,
+        scanners=settings.scanners,
     )
     if acquisition.is_prone or acquisition.is_expiratory:
         habitus = draw_habitus(

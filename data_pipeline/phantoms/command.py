@@ -66,6 +66,13 @@ def add_parser(subparsers: Any) -> None:
         "--shortcut", type=_share, default=0.0, metavar="P", help="share whose scanner gives the pattern away"
     )
     parser.add_argument("--follow-up", type=_share, default=0.0, metavar="P", help="share with a second scan")
+    parser.add_argument(
+        "--scanners",
+        type=_names,
+        default=(),
+        metavar="A,B",
+        help="vendors the scans come from, so that a test cohort can come from others (default: all)",
+    )
     parser.add_argument("--compression", choices=["none", "jpegls"], default="none", help="of the DICOM pixels")
     parser.set_defaults(run=run)
 
@@ -91,6 +98,10 @@ def _share(text: str) -> float:
     return value
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def run(args: argparse.Namespace) -> ExitCode:
     """Write the cohort, with progress on the screen."""
     console = Console(stderr=True)
@@ -113,6 +124,7 @@ def run(args: argparse.Namespace) -> ExitCode:
             shortcut=args.shortcut,
             follow_up_share=args.follow_up,
             compression=args.compression,
+            scanners=args.scanners,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     console.print(f"{args.patients} synthetic patients in {folder}: scans/, cases.csv, truth/")

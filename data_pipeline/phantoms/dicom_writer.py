@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -198,6 +197,8 @@ def _pixel_data(pixels: NDArray[np.int16] | NDArray[np.uint16], compression: Com
     """The pixel data element, native or as one encapsulated fragment (PS3.5 A.4)."""
     if compression == "none":
         return encode_element((0x7FE0, 0x0010), "OW", pixels.tobytes())
+    import imagecodecs  # heavy, and only compressed cohorts need it
+
     stream = bytes(imagecodecs.jpegls_encode(pixels.view(np.uint16)))
     stream += b"\0" * (len(stream) % 2)
     head = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF)

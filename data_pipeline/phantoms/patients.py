@@ -42,6 +42,7 @@ class CohortSettings:
         shortcut: Share of patients whose scanner follows from the pattern: a planted shortcut. 0 for none.
         follow_up_share: Share of patients with a second scan, in a folder and a table of its own.
         compression: Transfer syntax of the scans.
+        scanners: Vendors the scans come from, so that a test cohort can come from others; all where empty.
         num_without_scan: Further patients, after the others, of whom the table knows all but scan and pattern.
     """
 
@@ -57,6 +58,7 @@ class CohortSettings:
     follow_up_share: float = 0.0
     compression: Compression = "none"
     num_without_scan: int = 0
+    scanners: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

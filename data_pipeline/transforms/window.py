@@ -35,12 +35,12 @@ class Window(PointwiseTransform):
         self.mask_channel = mask_channel
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Map HU (1, I, J, K) to (C, I, J, K) float32."""
+        """Map HU (1, I, J, K) to (C, I, J, K) float32; a whole batch, with a leading axis, likewise."""
         hu = data[IMAGE].to(torch.float32)
         channels = [((hu - lower) / (upper - lower)).clamp_(0.0, 1.0) for lower, upper in self.windows_hu]
         if self.mask_channel:
             channels.append(data[IMAGE_MASK].to(torch.float32))
-        return data | {IMAGE: torch.cat(channels)}
+        return data | {IMAGE: torch.cat(channels, dim=-4)}
 
 
 @TRANSFORMS.register("window", version=1, params=WindowParams)

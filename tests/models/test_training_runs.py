@@ -78,7 +78,7 @@ def test_recomputing_blocks_changes_nothing_but_memory(items: Items) -> None:
 def test_averaged_weights_lag_behind_and_are_kept(items: Items) -> None:
     plain = fit_member(items[:8], None, small_spec(), quick_settings(max_epochs=3))
     averaged = fit_member(items[:8], None, small_spec(), quick_settings(max_epochs=3, ema_decay=0.99))
-    name = "head.evidence.weight"
+    name = "branches.0.head.evidence.weight"
     assert not torch.equal(plain.network.state_dict()[name], averaged.network.state_dict()[name])
 
 
