@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from data_pipeline.phantoms.sourced import Range, Sourced
 from domain.config_files import resolve_config
 from domain.errors import InputError
 from domain.specs import Settings
@@ -18,10 +19,9 @@ SizeName = Literal["tiny", "small", "full"]
 ProtocolName = Literal["hrct", "varied"]
 SIZE_NAMES: tuple[SizeName, ...] = ("tiny", "small", "full")
 PROTOCOL_NAMES: tuple[ProtocolName, ...] = ("hrct", "varied")
-THICK_MM, SEQUENTIAL_GAP_MM = 5.0, 10.0
 
 
-class Size(Settings):
+class Size(Sourced):
     """Size of a scan: matrix, range of the slice step in mm, branches per vessel tree and lung, factor on noise."""
 
     name: SizeName
@@ -31,7 +31,7 @@ class Size(Settings):
     noise_factor: float
 
 
-class Vendor(Settings):
+class Vendor(Sourced):
     """How a vendor writes headers."""
 
     name: str
@@ -45,14 +45,18 @@ class Vendor(Settings):
     description: str
 
 
-class Kernel(Settings):
+class Kernel(Sourced):
     """Response of a reconstruction kernel.
 
     Attributes:
         blur_mm: Standard deviation of the point spread.
         edge_mm: Scale of the edge enhancement; 0 for none.
         edge_gain: Its strength.
-        noise_mm: Correlation length of the noise.
+        noise_mm: Width of the Gaussian under which the noise's spectrum falls off.
+        ramp_mm: Width of the Gaussian taken away from it: the dip of the ramp at low frequencies.
+        ramp_gain: Depth of that dip, 0 to 1.
+        low_mm: Width of what is left at low frequencies.
+        low_share: Its share of the variance.
         noise_factor: Factor on the noise.
     """
 
@@ -60,6 +64,10 @@ class Kernel(Settings):
     edge_mm: float
     edge_gain: float
     noise_mm: float
+    ramp_mm: float
+    ramp_gain: float
+    low_mm: float
+    low_share: float
     noise_factor: float
 
 
@@ -70,7 +78,43 @@ class Kernels(Settings):
     soft: Kernel
 
 
-class Protocol(Settings):
+class Effects(Sourced):
+    """What else the scanner does.
+
+    Attributes:
+        cupping_hu: Beam hardening left after correction: the middle of the body reads low.
+        shoulder_noise: Noise at the shoulders over noise at the heart.
+        streak_share: Deviation of the streaks at the shoulders over that of the noise.
+        streak_mm: Their length.
+        metal_hu: HU of metal.
+        metal_streak_hu: Strength of its rays.
+        heart_reach_mm: How far from the heart motion is seen.
+        thick_mm: Thickness of thick slices.
+        sequential_gap_mm: Distance of sequential slices.
+        kvp: Tube voltages, each as likely as the others.
+        contrast_hu: HU of blood with contrast, from lowest to highest.
+        table_mm: Position of the table, from lowest to highest.
+        crop_share: Field of view over body width where it crops.
+        margin_share: The same elsewhere, from lowest to highest.
+    """
+
+    cupping_hu: float
+    shoulder_noise: float
+    streak_share: float
+    streak_mm: float
+    metal_hu: float
+    metal_streak_hu: float
+    heart_reach_mm: float
+    thick_mm: float
+    sequential_gap_mm: float
+    kvp: tuple[int, ...]
+    contrast_hu: tuple[float, float]
+    table_mm: tuple[float, float]
+    crop_share: float
+    margin_share: tuple[float, float]
+
+
+class Protocol(Sourced):
     """How often a scan departs from the guideline; all shares between 0 and 1."""
 
     name: ProtocolName
@@ -84,7 +128,6 @@ class Protocol(Settings):
     crop_share: float
     metal_share: float
     motion_mm: float
-    source: str
 
 
 class AcquisitionSettings(Settings):
@@ -94,7 +137,8 @@ class AcquisitionSettings(Settings):
     sizes: tuple[Size, ...]
     vendors: tuple[Vendor, ...] = Field(min_length=1)
     kernels: Kernels
-    noise_hu: tuple[float, float]
+    noise_hu: Range
+    effects: Effects
     protocols: tuple[Protocol, ...]
 
     def size(self, name: SizeName) -> Size:
@@ -180,13 +224,13 @@ class AcquisitionPlan:
         return round(self.step_mm * self.window, 4)
 
 
-def _slices(rng: np.random.Generator, protocol: Protocol, step_mm: float) -> tuple[int, int, bool]:
+def _slices(rng: np.random.Generator, protocol: Protocol, effects: Effects, step_mm: float) -> tuple[int, int, bool]:
     """Stride, window, and whether the scan is sequential."""
     draw = rng.random()
     if draw < protocol.sequential_share and step_mm < 2:
-        return int(np.ceil(SEQUENTIAL_GAP_MM / step_mm)), 1, True
+        return int(np.ceil(effects.sequential_gap_mm / step_mm)), 1, True
     if draw < protocol.sequential_share + protocol.thick_share:
-        count = max(int(np.ceil(THICK_MM / step_mm)), 2)
+        count = max(int(np.ceil(effects.thick_mm / step_mm)), 2)
         return count, count, False
     return (1, 2, False) if draw > 1 - protocol.overlap_share and step_mm < 2 else (1, 1, False)
 
@@ -216,7 +260,7 @@ def draw_acquisition(
         InputError: A scanner that does not exist.
     """
     settings = load_acquisition_settings()
-    frame, habits = settings.size(size), settings.protocol(protocol)
+    frame, habits, effects = settings.size(size), settings.protocol(protocol), settings.effects
     vendors = settings.vendors_named(scanners)
     vendor = vendors[int(rng.integers(len(vendors)))]
     is_sharp = bool(rng.random() < habits.sharp_share)
@@ -225,10 +269,10 @@ def draw_acquisition(
     kernel = settings.kernels.sharp if is_sharp else settings.kernels.soft
     names = vendor.sharp if is_sharp else vendor.soft
     step = float(np.round(rng.uniform(*frame.step_mm), 2))
-    stride, window, is_sequential = _slices(rng, habits, step)
+    stride, window, is_sequential = _slices(rng, habits, effects, step)
     shares = rng.random(5)
-    crop = 0.86 if shares[0] < habits.crop_share else rng.uniform(1.0, 1.12)
-    noise = rng.uniform(*settings.noise_hu) * kernel.noise_factor * frame.noise_factor * noise_scale
+    crop = effects.crop_share if shares[0] < habits.crop_share else rng.uniform(*effects.margin_share)
+    noise = settings.noise_hu.at(rng.random()) * kernel.noise_factor * frame.noise_factor * noise_scale
     return AcquisitionPlan(
         matrix=frame.matrix,
         field_of_view_mm=float(np.round(np.clip(body_width_mm * crop, 250, 500), 1)),
@@ -240,10 +284,10 @@ def draw_acquisition(
         vendor=vendor.name,
         model=vendor.models[int(rng.integers(len(vendor.models)))],
         kernel=names[int(rng.integers(len(names)))],
-        kvp=int(rng.choice([100, 120, 120, 120])),
-        blood_hu=float(np.round(rng.uniform(130, 320), 1)) if shares[1] < habits.contrast_share else 0.0,
+        kvp=int(rng.choice(effects.kvp)),
+        blood_hu=float(np.round(rng.uniform(*effects.contrast_hu), 1)) if shares[1] < habits.contrast_share else 0.0,
         num_tips=frame.num_tips,
-        table_offset_mm=float(np.round(rng.uniform(-900, 200), 1)),
+        table_offset_mm=float(np.round(rng.uniform(*effects.table_mm), 1)),
         is_prone=bool(shares[2] < habits.prone_share),
         is_expiratory=bool(shares[3] < habits.expiratory_share),
         is_sequential=is_sequential,

@@ -11,6 +11,8 @@ from data_pipeline.phantoms.grid import Field, Grid
 from data_pipeline.phantoms.habitus import Habitus
 from data_pipeline.phantoms.randomness import STABLE_DECIMALS
 
+SPINE_BEFORE_BACK_MM = 41.0  # the lungs reach this far behind the middle of the vertebral bodies (measured, one scan)
+
 
 def stable_root(values: NDArray[np.float64]) -> Field:
     """Root of a small table of powers, rounded before: equal bits on every processor."""
@@ -28,13 +30,15 @@ class Frame:
     half_width: Field
     half_depth: Field
     centre_y: Field
-    body_half_width: Field
-    body_half_depth: Field
+    spine_y: Field  # middle of the vertebral bodies
 
-    def above(self, first: int) -> Frame:
-        """The part from a slice upwards."""
-        parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return Frame(**{name: part[first:] if part.shape[0] > 1 else part for name, part in parts.items()})
+    def slab(self, low: float, high: float) -> tuple[slice, Frame]:
+        """The slices between two heights, as shares of lung height, and the curves there; at least one slice."""
+        first, last = (int(np.searchsorted(self.height.ravel(), height)) for height in (low, high))
+        first = min(first, self.z.shape[0] - 1)
+        part = slice(first, max(last, first + 1))
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return part, Frame(**{name: value[part] if value.shape[0] > 1 else value for name, value in values.items()})
 
 
 def build_frame(habitus: Habitus, grid: Grid) -> Frame:
@@ -53,11 +57,5 @@ def build_frame(habitus: Habitus, grid: Grid) -> Frame:
         np.float32(habitus.spine_curve) * (0.5 - bow) + (np.float32(habitus.chest_half_depth) - half_depth) * 0.45
     )
     midline = np.float32(habitus.scoliosis) * np.clip(1 - bow, -1, 1)
-    shoulder = np.clip((height - 0.72) / 0.28, 0, 1.3)
-    wall = habitus.fat + habitus.muscle + 9
-    body_half_width = habitus.chest_half_width + wall + np.float32(36 if habitus.arms_down else 20) * shoulder
-    neck = np.clip((height - 1.02) / 0.3, 0, 1)
-    body_half_depth = (habitus.chest_half_depth + wall * 0.85 + 6) * (1 - 0.22 * np.clip(shoulder, 0, 1) - 0.1 * neck)
-    return Frame(
-        z, y, x - midline, height, half_width, half_depth, centre_y, body_half_width + 0 * z, body_half_depth + 0 * z
-    )
+    spine_y = centre_y + np.float32(habitus.chest_half_depth - SPINE_BEFORE_BACK_MM)
+    return Frame(z, y, x - midline, height, half_width, half_depth, centre_y, spine_y)

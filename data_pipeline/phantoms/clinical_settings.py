@@ -7,23 +7,16 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from data_pipeline.phantoms.disease_types import OtherKind
+from data_pipeline.phantoms.sourced import Sourced, Value
 from domain.config_files import resolve_config
 from domain.patterns import Pattern
 from domain.specs import Settings
 from domain.strict_yaml import load_settings
 
-Mark = Literal["A", "T", "S", "derived", "assumed", "unverified"]
 Group = Literal["mda5", "ars", "other"]
 GROUPS: tuple[Group, ...] = ("mda5", "ars", "other")
 GroupOrAll = Literal["mda5", "ars", "other", "all"]
 PresetName = Literal["east_asia", "west"]
-
-
-class Sourced(Settings):
-    """A row with the evidence mark and the source of its numbers."""
-
-    mark: Mark
-    source: str
 
 
 class Preset(Sourced):
@@ -135,12 +128,6 @@ class HazardTerm(Sourced):
         return self
 
 
-class Value(Sourced):
-    """One number."""
-
-    value: float
-
-
 class Centre(Sourced):
     """Differences between hospitals."""
 
@@ -212,6 +199,33 @@ class ReaderConfusions(Sourced):
         ]
 
 
+class Mixture(Sourced):
+    """How an affected lung is shared out between the components.
+
+    Attributes:
+        mixed_from: Least share of the lesser component of a mixed pattern (patterns.yaml).
+        organizing_of_other: Share of the organizing component in each kind of ``other``.
+        reticulation_share: Middle of the share of reticulation within the interstitial part.
+        consolidation_share: Middle of the share of consolidation within the organizing part.
+        concentration: Of the Beta draws around these middles.
+        hardly_affected: Factor on the extent of normal and emphysematous lungs.
+    """
+
+    mixed_from: float
+    organizing_of_other: dict[OtherKind, float]
+    reticulation_share: dict[str, float]
+    consolidation_share: float
+    concentration: float
+    hardly_affected: float
+
+
+class Limits(Sourced):
+    """Values outside are not drawn."""
+
+    low: float
+    high: float
+
+
 class ClinicalSettings(Settings):
     """Everything in ``configs/phantoms/clinical.yaml``."""
 
@@ -223,6 +237,8 @@ class ClinicalSettings(Settings):
     progression_by_22_months: ShareByGroup
     transplant_by_60_months: Probability
     covariates: tuple[CovariateRow, ...]
+    limits: dict[str, Limits]
+    mixture: Mixture
     correlations: tuple[Correlation, ...]
     shrink: Value
     death_terms: tuple[HazardTerm, ...]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from data_pipeline.phantoms.clinical_settings import ClinicalSettings, Group, PresetName
+from data_pipeline.phantoms.clinical_settings import ClinicalSettings, Group, Mixture, PresetName
 from data_pipeline.phantoms.disease_types import OtherKind
 from domain.patterns import PATTERNS
 
@@ -15,30 +15,6 @@ Columns = dict[str, NDArray[np.generic]]
 
 QUARTILE_Z = 0.674489750196  # standard normal quantile of 0.75
 DECIMALS = 6
-LIMITS = {
-    "fvc": (20.0, 140.0),
-    "dlco": (10.0, 130.0),
-    "pf_ratio": (80.0, 560.0),
-    "spo2": (80.0, 100.0),
-    "extent": (2.0, 85.0),
-    "ferritin": (5.0, 40_000.0),
-    "crp": (0.01, 45.0),
-    "kl6": (80.0, 20_000.0),
-    "spd": (5.0, 2_000.0),
-    "ldh": (80.0, 5_000.0),
-    "duration": (0.1, 240.0),
-    "ifn_lambda3": (1.0, 5_000.0),
-}
-# Share of the affected lung that is organizing (OP component); the rest is interstitial (NSIP component). The border
-# of NSIP, mixed and OP is the published rule: the lesser component is at least this share (patterns.yaml).
-MIXED_FROM = 0.10
-ORGANIZING_OF_OTHER = {"uip": 0.04, "diffuse_damage": 0.12, "infection": 1.0, "emphysema": 0.0, "normal": 0.0}
-# Centres of Beta draws: reticulation within the interstitial part, consolidation within the organizing part (assumed,
-# shaped on the feature frequencies in docs/phantoms.md), and their concentration.
-RETICULATION_SHARE = {"nsip": 0.38, "op": 0.30, "mixed": 0.38, "uip": 0.85, "diffuse_damage": 0.10}
-CONSOLIDATION_SHARE = 0.55
-CONCENTRATION = 14.0
-HARDLY_AFFECTED = 0.08  # factor on the extent of normal and emphysematous lungs
 OTHER_KINDS: tuple[str, ...] = tuple(kind.value for kind in OtherKind)
 
 
@@ -112,7 +88,7 @@ def draw_patients(
         columns[name] = _covariate(settings, name, groups, latent[name])
     treated = np.array([settings.treatment_combination.of(group) for group in groups])
     columns["treatment_combination"] = (rng.random(count) < treated).astype(float)
-    _extents(columns, rng)
+    _extents(settings.mixture, columns, rng)
     return columns
 
 
@@ -125,8 +101,8 @@ def _covariate(settings: ClinicalSettings, name: str, groups: list[Group], laten
     else:
         spread = np.array([row.q75 - row.q25 for row in rows]) / (2 * QUARTILE_Z)
         values = np.array([row.median for row in rows]) + spread * latent
-    low, high = LIMITS.get(name, (0.0, np.inf))
-    return np.round(np.clip(values, low, high), DECIMALS)
+    limits = settings.limits[name]
+    return np.round(np.clip(values, limits.low, limits.high), DECIMALS)
 
 
 def _rapid(settings: ClinicalSettings, preset: PresetName, columns: Columns, latent: FloatArray) -> NDArray[np.bool_]:
@@ -142,7 +118,7 @@ def _rapid(settings: ClinicalSettings, preset: PresetName, columns: Columns, lat
     return np.asarray(latent > ndtri(1 - rate))
 
 
-def _extents(columns: Columns, rng: np.random.Generator) -> None:
+def _extents(mixture: Mixture, columns: Columns, rng: np.random.Generator) -> None:
     """Split the total extent into ground glass, reticulation and consolidation, percent of lung."""
     count = len(columns["extent"])
     names = [
@@ -150,12 +126,13 @@ def _extents(columns: Columns, rng: np.random.Generator) -> None:
         for pattern, kind in zip(columns["pattern"], columns["other_kind"], strict=True)
     ]
     draws = rng.random((count, 2))
-    organizing = np.array([_organizing_share(name, *draws[row]) for row, name in enumerate(names)])
-    fibrotic = np.array([RETICULATION_SHARE.get(name, 0.3) for name in names])
-    fibrotic = rng.beta(CONCENTRATION * fibrotic, CONCENTRATION * (1 - fibrotic))
-    solid = rng.beta(CONCENTRATION * CONSOLIDATION_SHARE, CONCENTRATION * (1 - CONSOLIDATION_SHARE), size=count)
+    organizing = np.array([_organizing_share(mixture, name, *draws[row]) for row, name in enumerate(names)])
+    fibrotic = np.array([mixture.reticulation_share.get(name, mixture.reticulation_share["rest"]) for name in names])
+    fibrotic = rng.beta(mixture.concentration * fibrotic, mixture.concentration * (1 - fibrotic))
+    middle = mixture.consolidation_share
+    solid = rng.beta(mixture.concentration * middle, mixture.concentration * (1 - middle), size=count)
     hardly = np.isin(names, ["normal", "emphysema"])
-    total = columns["extent"].astype(float) * np.where(hardly, HARDLY_AFFECTED, 1.0)
+    total = columns["extent"].astype(float) * np.where(hardly, mixture.hardly_affected, 1.0)
     interstitial = total * (1 - organizing)
     columns["organizing_share"] = np.round(organizing, DECIMALS)
     columns["reticulation"] = np.round(interstitial * fibrotic, 3)
@@ -164,17 +141,22 @@ def _extents(columns: Columns, rng: np.random.Generator) -> None:
     columns["mixed"] = (columns["pattern"] == "mixed").astype(float)
 
 
-def _organizing_share(name: str, first: float, second: float) -> float:
+def _organizing_share(mixture: Mixture, name: str, first: float, second: float) -> float:
     """Share of the organizing component from two uniform numbers; close to a border for some."""
-    if name in ORGANIZING_OF_OTHER:
-        return ORGANIZING_OF_OTHER[name]
+    if name in OTHER_KINDS:
+        return mixture.organizing_of_other[OtherKind(name)]
     if name == "mixed":
-        return MIXED_FROM + (1 - 2 * MIXED_FROM) * (0.5 * first + 0.5 * second)
-    lesser = MIXED_FROM * first * second
+        return mixture.mixed_from + (1 - 2 * mixture.mixed_from) * (0.5 * first + 0.5 * second)
+    lesser = mixture.mixed_from * first * second
     return lesser if name == "nsip" else 1 - lesser
 
 
-def ambiguity(organizing_share: float) -> float:
-    """How close a scan is to the border between two patterns: 1 at it, 0 at 0.1 or more away."""
-    distance = min(abs(organizing_share - MIXED_FROM), abs(organizing_share - (1 - MIXED_FROM)))
-    return max(0.0, 1 - distance / 0.1)
+def ambiguity(organizing_share: float, mixed_from: float) -> float:
+    """How close a scan is to the border between two patterns: 1 at it, 0 when a whole border share away.
+
+    Args:
+        organizing_share: Share of the organizing component, 0..1.
+        mixed_from: Least share of the lesser component of a mixed pattern.
+    """
+    distance = min(abs(organizing_share - mixed_from), abs(organizing_share - (1 - mixed_from)))
+    return max(0.0, 1 - distance / mixed_from)

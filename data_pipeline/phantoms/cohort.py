@@ -15,12 +15,13 @@ from data_pipeline.phantoms.acquisition import AcquisitionPlan, SizeName, draw_a
 from data_pipeline.phantoms.clinical_settings import PresetName
 from data_pipeline.phantoms.dicom_writer import SeriesTags
 from data_pipeline.phantoms.disease_plan import DIFFICULTIES, plan_disease
+from data_pipeline.phantoms.disease_settings import load_disease_settings
 from data_pipeline.phantoms.disease_types import DiseasePlan
 from data_pipeline.phantoms.follow_up import draw_follow_up, later_case, later_plan
 from data_pipeline.phantoms.habitus import Habitus, draw_habitus
 from data_pipeline.phantoms.patients import CohortSettings, Patient, PatientTruth, case_name, draw_truths
 from data_pipeline.phantoms.randomness import Stream, stream
-from data_pipeline.phantoms.scan import Scan, make_scan
+from data_pipeline.phantoms.scan import Later, Scan, make_scan
 from data_pipeline.phantoms.scan_writer import write_mask, write_scan
 from data_pipeline.phantoms.truth_tables import write_cases, write_json, write_truth
 from domain.errors import InputError, OutputFolderError
@@ -84,20 +85,36 @@ def plan_scan(settings: CohortSettings, patient: Patient, index: int) -> Planned
     return PlannedScan(habitus, disease, acquisition)
 
 
-def make_planned_scan(settings: CohortSettings, planned: PlannedScan, index: int) -> Scan:
-    """Build and scan what was planned."""
-    return make_scan(settings.seed, index, planned.habitus, planned.disease, planned.acquisition)
+def make_planned_scan(
+    settings: CohortSettings, planned: PlannedScan, index: int, *, later: Later | None = None
+) -> Scan:
+    """Build and scan what was planned; ``later`` makes it a second scan."""
+    return make_scan(settings.seed, index, planned.habitus, planned.disease, planned.acquisition, later=later)
+
+
+def plan_second_scan(planned: PlannedScan, course_name: str, index: int) -> tuple[PlannedScan, Later]:
+    """What a second scan shows, and what it keeps of the first one.
+
+    Args:
+        planned: The first scan.
+        course_name: ``improved``, ``stable`` or ``worse``.
+        index: 0-based index of the patient.
+    """
+    course = load_disease_settings().follow_up.course(course_name)
+    disease = later_plan(planned.disease, course)
+    later = Later(planned.disease, course.consolidation, index + FOLLOW_UP_INDEX)
+    return PlannedScan(planned.habitus, disease, planned.acquisition), later
 
 
 def _make(task: ScanTask) -> dict[str, Any]:
     """Make one scan and write its files. Runs in a worker; what it writes depends on the task only."""
     settings, root = task.settings, Path(task.out)
     planned = plan_scan(settings, task.patient, task.index)
-    index = task.index
+    later = None
     if task.follow_up_course:
-        planned = PlannedScan(planned.habitus, later_plan(planned.disease, task.follow_up_course), planned.acquisition)
-        index += FOLLOW_UP_INDEX
-    scan = make_planned_scan(settings, planned, index)
+        planned, later = plan_second_scan(planned, task.follow_up_course, task.index)
+    scan = make_planned_scan(settings, planned, task.index, later=later)
+    index = later.stream_index if later else task.index
     identity = SeriesTags(
         patient_id=f"{case_name(task.index)}-S{settings.seed}",
         sex="F" if task.patient["is_female"] else "M",
@@ -114,6 +131,7 @@ def _make(task: ScanTask) -> dict[str, Any]:
     return {
         "case_id": task.name,
         "extents_percent": scan.extents,
+        "course": task.follow_up_course,
         "lung_volume_ml": round(volume_ml, 1),
         **asdict(planned),
     }

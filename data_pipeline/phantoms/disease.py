@@ -1,4 +1,4 @@
-"""Where the disease is and what it is made of: maps on a coarse grid, by radiologic definition of each pattern."""
+"""Where the disease is: maps on a coarse grid, by radiologic definition of each pattern."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ from functools import cached_property
 import numpy as np
 
 from data_pipeline.phantoms.anatomy import Anatomy
-from data_pipeline.phantoms.disease_types import DiseasePlan
+from data_pipeline.phantoms.disease_settings import DiseaseSettings
+from data_pipeline.phantoms.disease_types import DiseasePlan, EmphysemaKind
 from data_pipeline.phantoms.grid import Field
-from data_pipeline.phantoms.patches import draw_patches, paint_patches
+from data_pipeline.phantoms.lobules import Lobules
+from data_pipeline.phantoms.patches import Patch, Surface, paint_patches
 from data_pipeline.phantoms.shapes import smooth_step
 from data_pipeline.phantoms.textures import smooth_noise
 
-FINDINGS = ("ground_glass", "reticulation", "consolidation", "perilobular", "honeycombing", "emphysema")
+FINDINGS = (
+    "ground_glass",
+    "reticulation",
+    "consolidation",
+    "perilobular",
+    "honeycombing",
+    "emphysema",
+    "air_trapping",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +37,7 @@ class DiseaseMaps:
     perilobular: Field
     honeycombing: Field
     emphysema: Field
+    air_trapping: Field
     extents: dict[str, float] = field(default_factory=dict)
 
     def has(self, name: str) -> bool:
@@ -42,56 +53,117 @@ class DiseaseMaps:
 def _highest_share(score: Field, inside: Field, share: float, softness: float) -> Field:
     """Map that is above one half in the ``share`` of the lung where the score is highest."""
     if share <= 0:
-        return np.zeros(score.shape, np.float32)
-    values = np.sort(score[inside])
-    threshold = values[min(int(len(values) * (1 - share)), len(values) - 1)]
+        return np.zeros((1,) * score.ndim, np.float32)
+    values = score[inside]
+    rank = min(int(len(values) * (1 - share)), len(values) - 1)
+    threshold = np.partition(values, rank)[rank]
     return smooth_step((score - threshold) / np.float32(2 * softness) + np.float32(0.5))
 
 
-def _interstitial(plan: DiseasePlan, anatomy: Anatomy, inside: Field, rng: np.random.Generator) -> tuple[Field, Field]:
-    """Ground glass and reticulation of the interstitial component."""
-    if plan.ground_glass <= 0 and plan.reticulation <= 0:
-        nothing = np.zeros(anatomy.grid.shape, np.float32)
-        return nothing, nothing
-    depth = -anatomy.thorax
-    peripheral = np.clip(1 - depth / 32, 0, 1)
-    score = np.float32(2.2 * plan.basal) * (1 - anatomy.base_height) + np.float32(0.7) * peripheral
-    score = (
-        score
-        + np.float32(0.45) * smooth_noise(anatomy.grid, 34, rng)
-        + np.float32(0.22) * smooth_noise(anatomy.grid, 13, rng)
-    )
-    score = score + np.float32((1 - plan.symmetry) * rng.choice([-1.2, 1.2])) * (anatomy.right_lung - np.float32(0.5))
-    ground_glass = _highest_share(score, inside, plan.ground_glass, 0.30)
-    reticulation = _highest_share(score + np.float32(0.25) * peripheral, inside, plan.reticulation, 0.25)
-    if plan.has_sparing:
-        spared = np.clip((depth - 5) / 4, 0, 1)
-        ground_glass, reticulation = ground_glass * spared, reticulation * spared
-    return ground_glass, reticulation
+class _Painter:
+    """What all maps of one scan need."""
+
+    def __init__(
+        self, plan: DiseasePlan, anatomy: Anatomy, lobules: Lobules, lobule_mm: float, rng: np.random.Generator
+    ) -> None:
+        self.plan, self.anatomy, self.rng = plan, anatomy, rng
+        self.inside = anatomy.lungs < 0
+        self.depth = -anatomy.thorax  # under the rib cage, mm
+        self.cell, self.centre = lobules.on_grid(lobule_mm)
+
+    def noise(self, length_mm: float) -> Field:
+        return smooth_noise(self.anatomy.grid, length_mm, self.rng)
+
+    def interstitial(self) -> tuple[Field, Field]:
+        """Ground glass and reticulation of the interstitial component."""
+        plan, anatomy = self.plan, self.anatomy
+        if plan.ground_glass <= 0 and plan.reticulation <= 0:
+            nothing = np.zeros((1, 1, 1), np.float32)
+            return nothing, nothing
+        peripheral = np.clip(1 - self.depth / 32, 0, 1)
+        score = np.float32(2.2 * plan.basal) * (1 - anatomy.base_height) + np.float32(0.7) * peripheral
+        score = score + np.float32(0.45) * self.noise(34) + np.float32(0.22) * self.noise(13)
+        score = score + np.float32(plan.geographic) * (self.cell - np.float32(0.5))
+        tilt = np.float32((1 - plan.symmetry) * self.rng.choice([-1.2, 1.2]))
+        score = score + tilt * (anatomy.right_lung - np.float32(0.5))
+        softness = 0.32 - 0.4 * plan.geographic
+        ground_glass = _highest_share(score, self.inside, plan.ground_glass, softness)
+        reticulation = _highest_share(score + np.float32(0.25) * peripheral, self.inside, plan.reticulation, 0.25)
+        if plan.has_sparing:
+            spared = np.clip((self.depth - 5) / 4, 0, 1)
+            ground_glass, reticulation = ground_glass * spared, reticulation * spared
+        return ground_glass, reticulation
+
+    def honeycombing(self) -> Field:
+        """Under the pleura, at the bases, in layers."""
+        if self.plan.honeycombing <= 0:
+            return np.zeros((1, 1, 1), np.float32)
+        peripheral = np.clip(1 - self.depth / 22, 0, 1)
+        basal = np.float32(1.6 * self.plan.basal) * (1 - self.anatomy.base_height)
+        score = 2.0 * peripheral + basal + 0.5 * self.noise(20)
+        return _highest_share(score, self.inside, self.plan.honeycombing, 0.15)
+
+    def emphysema(self) -> Field:
+        """Holes: in the middle of lobules, of whole lobules, or in a row under the pleura."""
+        plan = self.plan
+        if plan.emphysema <= 0:
+            return np.zeros((1, 1, 1), np.float32)
+        score = 0.5 * self.noise(24) + np.float32(1.0) * self.anatomy.base_height
+        if plan.emphysema_kind is EmphysemaKind.PANLOBULAR:
+            score = 0.5 * self.noise(30) - np.float32(0.8) * self.anatomy.base_height + np.float32(0.9) * self.cell
+        elif plan.emphysema_kind is EmphysemaKind.PARASEPTAL:
+            score = score + 2.2 * np.clip(1 - self.depth / 16, 0, 1) - np.float32(1.2) * self.centre
+        else:
+            score = score - np.float32(3.0) * self.centre
+        return _highest_share(score, self.inside, plan.emphysema, 0.12)
+
+    def air_trapping(self) -> Field:
+        """Lobules that stay black between normal ones."""
+        if self.plan.air_trapping <= 0:
+            return np.zeros((1, 1, 1), np.float32)
+        score = self.cell + np.float32(0.35) * self.noise(40) + np.float32(0.4) * (1 - self.anatomy.base_height)
+        return _highest_share(score, self.inside, self.plan.air_trapping, 0.08)
 
 
-def paint_disease(plan: DiseasePlan, anatomy: Anatomy, rng: np.random.Generator) -> DiseaseMaps:
+def paint_disease(
+    plan: DiseasePlan,
+    anatomy: Anatomy,
+    *,
+    patches: list[Patch],
+    lobules: Lobules,
+    settings: DiseaseSettings,
+    rng: np.random.Generator,
+) -> DiseaseMaps:
     """Lay the disease of a plan over an anatomy.
 
     Args:
         plan: What to paint.
         anatomy: Where.
-        rng: Generator of the patient's disease.
+        patches: Where consolidation is.
+        lobules: Cells that borders follow.
+        settings: Sizes.
+        rng: Generator of the patient's maps.
     """
-    inside = anatomy.lungs < 0
-    interstitial, reticulation = _interstitial(plan, anatomy, inside, rng)
-    consolidation, patches, lobular = paint_patches(anatomy, draw_patches(plan, anatomy, inside, rng), plan.halo, rng)
-    honeycombing = holes = np.zeros(anatomy.grid.shape, np.float32)
-    coarse = smooth_noise(anatomy.grid, 20, rng) if plan.honeycombing or plan.emphysema else honeycombing
-    if plan.honeycombing:
-        peripheral = np.clip(1 + anatomy.thorax / 22, 0, 1)
-        basal = np.float32(1.6 * plan.basal) * (1 - anatomy.base_height)
-        honeycombing = _highest_share(2.0 * peripheral + basal + 0.5 * coarse, inside, plan.honeycombing, 0.15)
-    if plan.emphysema:
-        holes = _highest_share(coarse + 1.5 * anatomy.base_height, inside, plan.emphysema, 0.3)
-    ground_glass = np.maximum(interstitial, patches * np.float32(0.9))
-    maps = DiseaseMaps(ground_glass, reticulation, consolidation, lobular, honeycombing, holes)
-    maps.extents.update(_extents(maps, inside))
+    painter = _Painter(plan, anatomy, lobules, settings.lobules.lobule_mm, rng)
+    interstitial, reticulation = painter.interstitial()
+    surface = Surface(plan.halo, settings.patches, painter.cell)
+    consolidation, around, lobular = paint_patches(anatomy, patches, surface, rng)
+    ground_glass = np.maximum(interstitial, around * np.float32(0.9))
+    maps = DiseaseMaps(
+        *(
+            np.broadcast_to(part, anatomy.grid.shape) if part.size == 1 else part
+            for part in (
+                ground_glass,
+                reticulation,
+                consolidation,
+                lobular,
+                painter.honeycombing(),
+                painter.emphysema(),
+                painter.air_trapping(),
+            )
+        )
+    )
+    maps.extents.update(_extents(maps, painter.inside))
     return maps
 
 
@@ -105,5 +177,6 @@ def _extents(maps: DiseaseMaps, inside: Field) -> dict[str, float]:
         "reticulation": maps.reticulation >= 0.5,
         "honeycombing": maps.honeycombing >= 0.5,
         "emphysema": maps.emphysema >= 0.5,
+        "air_trapping": maps.air_trapping >= 0.5,
     }
     return {name: round(100 * float((where & inside).sum()) / total, 3) for name, where in named.items()}

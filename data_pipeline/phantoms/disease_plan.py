@@ -4,56 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from data_pipeline.phantoms.clinical_truth import CONSOLIDATION_SHARE, MIXED_FROM
-from data_pipeline.phantoms.disease_types import DiseasePlan, OtherKind
+from data_pipeline.phantoms.clinical_settings import load_clinical_settings
+from data_pipeline.phantoms.disease_settings import (
+    Difficulty,
+    DifficultyName,
+    DiseaseSettings,
+    load_disease_settings,
+)
+from data_pipeline.phantoms.disease_types import DiseasePlan, EmphysemaKind, OtherKind
+from data_pipeline.phantoms.sourced import Range
 from domain.patterns import Pattern
 
-DifficultyName = Literal["easy", "realistic", "hard"]
+__all__ = ["DIFFICULTIES", "Difficulty", "DifficultyName", "Patient", "painted_share", "plan_disease"]
+
 Patient = Mapping[str, float | str | bool]
-
-# Feature frequencies of the definitions (docs/phantoms.md): sparing in 20-50 % of NSIP (T), perilobular arcs in
-# 22-57 % (A), reversed halo in 17 % (T), halo in 8 % (T), peribronchovascular in 53 % of OP (T).
-SPARING_SHARE = 0.35
-PERILOBULAR_SHARE = 0.40
-REVERSED_HALO_SHARE = 0.17
-HALO_SHARE = 0.08
-PERIBRONCHOVASCULAR_SHARE = 0.53
-TRACTION_SHARE = 0.80  # of NSIP (T)
-
-
-@dataclass(frozen=True, slots=True)
-class Difficulty:
-    """How far scans stray from the textbook. All values assumed.
-
-    Attributes:
-        border: Moves the component shares: -1 to the textbook, 0 as drawn, +1 to the border between two patterns.
-        least_extent: Smallest affected share of lung painted, 0..1.
-        extent_factor: Factor on the extents.
-        contrast: Factor on the density of ground glass.
-        noise: Factor on image noise.
-        basal_spread: Deviation of the craniocaudal preference between patients.
-        mimic: Probability that a finding typical of another pattern is present in minor form.
-    """
-
-    border: float
-    least_extent: float
-    extent_factor: float
-    contrast: float
-    noise: float
-    basal_spread: float
-    mimic: float
-
-
-DIFFICULTIES: dict[DifficultyName, Difficulty] = {
-    "easy": Difficulty(-1.0, 0.18, 1.2, 1.15, 0.7, 0.05, 0.0),
-    "realistic": Difficulty(0.0, 0.06, 1.0, 1.0, 1.0, 0.15, 0.15),
-    "hard": Difficulty(0.8, 0.03, 0.55, 0.7, 1.5, 0.35, 0.5),
-}
+DIFFICULTIES: dict[DifficultyName, Difficulty] = {row.name: row for row in load_disease_settings().difficulties}
+FULL_FOCI_EXTENT = 0.12  # extent from which on there are as many patches as drawn
+HALO_SIGN_MM = 11.0
 
 
 def painted_share(pattern: Pattern, organizing_share: float, border: float) -> float:
@@ -64,12 +35,27 @@ def painted_share(pattern: Pattern, organizing_share: float, border: float) -> f
         organizing_share: As the truth has it.
         border: -1 to 1, see ``Difficulty``.
     """
+    least = load_clinical_settings().mixture.mixed_from
     textbook = {Pattern.NSIP: 0.0, Pattern.OP: 1.0, Pattern.MIXED: 0.5}[pattern]
-    near = {Pattern.NSIP: MIXED_FROM, Pattern.OP: 1 - MIXED_FROM}.get(pattern)
+    near = {Pattern.NSIP: least, Pattern.OP: 1 - least}.get(pattern)
     if near is None:
-        near = MIXED_FROM if organizing_share < 0.5 else 1 - MIXED_FROM
+        near = least if organizing_share < 0.5 else 1 - least
     target = textbook if border < 0 else near
     return organizing_share + abs(border) * (target - organizing_share) * (0.99 if border > 0 else 0.8)
+
+
+@dataclass(frozen=True, eq=False)
+class _Draws:
+    """Uniform numbers with names: one more name changes none of the others."""
+
+    rng: np.random.Generator
+    settings: DiseaseSettings
+
+    def of(self, row: Range) -> float:
+        return row.at(self.rng.random())
+
+    def happens(self, probability: float) -> bool:
+        return bool(self.rng.random() < probability)
 
 
 def plan_disease(patient: Patient, difficulty: Difficulty, rng: np.random.Generator) -> DiseasePlan:
@@ -80,88 +66,143 @@ def plan_disease(patient: Patient, difficulty: Difficulty, rng: np.random.Genera
         difficulty: How textbook-like.
         rng: Generator of the patient's disease.
     """
+    settings = load_disease_settings()
+    draws = _Draws(rng, settings)
     pattern = Pattern(str(patient["pattern"]))
     total = float(np.clip(float(patient["extent"]) / 100 * difficulty.extent_factor, difficulty.least_extent, 0.75))
     basal = float(np.clip(0.8 + difficulty.basal_spread * rng.standard_normal(), 0.05, 1.1))
-    draws = rng.random(12)
-    density = (175 + 120 * draws[0]) * difficulty.contrast
+    common: dict[str, Any] = {
+        "geographic": draws.of(settings.painted.geographic),
+        "mesh_mm": draws.of(settings.painted.mesh_mm),
+        "cyst_mm": draws.of(settings.painted.cyst_mm),
+        "emphysema_kind": list(EmphysemaKind)[int(rng.integers(3))],
+        "ground_glass_hu": draws.of(settings.painted.ground_glass_hu) * difficulty.contrast,
+    }
     if pattern is Pattern.OTHER:
-        return _plan_other(OtherKind(str(patient["other_kind"])), total, basal, density, draws)
+        plan = _plan_other(OtherKind(str(patient["other_kind"])), total, basal, draws, common)
+    else:
+        plan = _plan_pattern(pattern, patient, total, basal, difficulty, draws, common)
+        plan = _with_mimics(plan, difficulty, draws)
+    return _with_findings_beside(plan, patient, draws)
+
+
+def _plan_pattern(
+    pattern: Pattern,
+    patient: Patient,
+    total: float,
+    basal: float,
+    difficulty: Difficulty,
+    draws: _Draws,
+    common: dict[str, Any],
+) -> DiseasePlan:
+    """NSIP, OP, or both."""
+    frequencies, painted = draws.settings.frequencies, draws.settings.painted
     share = painted_share(pattern, float(patient["organizing_share"]), difficulty.border)
-    parts = (
-        float(patient["reticulation"]),
-        max(float(patient["extent"]) * (1 - float(patient["organizing_share"])), 0.1),
-    )
-    fibrotic = float(np.clip(parts[0] / parts[1], 0.05, 0.95))
+    interstitial = max(float(patient["extent"]) * (1 - float(patient["organizing_share"])), 0.1)
+    fibrotic = float(np.clip(float(patient["reticulation"]) / interstitial, 0.05, 0.95))
     is_pure_op = pattern is Pattern.OP
+    has_traction, gain = draws.happens(frequencies.traction.value), draws.of(painted.traction_gain)
+    has_sparing = draws.happens(frequencies.sparing.value)
+    is_dense, dense_hu = draws.happens(frequencies.dense_nsip.value * difficulty.lookalike), draws.of(painted.dense_hu)
+    if is_dense and pattern is Pattern.NSIP:
+        common = common | {"ground_glass_hu": dense_hu * difficulty.contrast}
     plan = DiseasePlan(
         pattern=pattern,
         ground_glass=total * (1 - share),
         reticulation=total * (1 - share) * fibrotic,
-        has_sparing=bool(draws[1] < SPARING_SHARE) and not is_pure_op,
-        traction=1.0 if is_pure_op or draws[2] > TRACTION_SHARE else 1.0 + 1.8 * fibrotic,
-        basal=basal if pattern is not Pattern.OP else 0.55 * basal,
-        ground_glass_hu=density,
-        symmetry=0.75 + 0.25 * draws[3] if pattern is not Pattern.OP else 0.6,
+        has_sparing=has_sparing and not is_pure_op,
+        traction=1.0 if is_pure_op or not has_traction else 1.0 + gain * (0.5 + 0.5 * fibrotic),
+        basal=0.55 * basal if is_pure_op else basal,
+        symmetry=draws.of(painted.op_symmetry if is_pure_op else painted.nsip_symmetry),
+        **common,
     )
-    plan = replace(plan, **_organizing(total * share, draws)) if share > 0.005 else plan
-    return _with_mimics(plan, difficulty, draws)
+    return replace(plan, **_organizing(total * share, difficulty, draws)) if share > 0.005 else plan
 
 
-def _organizing(extent: float, draws: NDArray[np.float64]) -> dict[str, Any]:
-    """Consolidation and how it is arranged."""
+def _organizing(extent: float, difficulty: Difficulty, draws: _Draws) -> dict[str, Any]:
+    """Consolidation and how it is arranged; a part of the patients have hardly more than ground glass."""
+    frequencies, painted = draws.settings.frequencies, draws.settings.painted
+    solid = load_clinical_settings().mixture.consolidation_share * (0.75 + 0.5 * draws.rng.random())
+    foci = draws.of(painted.op_foci) * min(1.0, 0.3 + 0.7 * extent / FULL_FOCI_EXTENT)
+    perilobular, ring, halo = (
+        draws.of(row) for row in (painted.perilobular_share, painted.reversed_halo_share, painted.halo_mm)
+    )
+    has = {
+        name: draws.happens(getattr(frequencies, name).value)
+        for name in ("perilobular", "reversed_halo", "halo", "peribronchovascular")
+    }
+    is_hazy = draws.happens(frequencies.ground_glass_op.value * difficulty.lookalike)
     return {
-        "consolidation": extent * CONSOLIDATION_SHARE * (0.75 + 0.5 * draws[4]),
-        "num_foci": max(2, round((3 + 10 * draws[5]) * min(1.0, 0.3 + 6 * extent))),
-        "perilobular": 0.35 + 0.3 * draws[6] if draws[7] < PERILOBULAR_SHARE else 0.0,
-        "reversed_halo": 0.4 if draws[8] < REVERSED_HALO_SHARE else 0.0,
-        "halo": 11.0 if draws[9] < HALO_SHARE else 2.0 + 4.0 * draws[4],
-        "peribronchovascular": 0.75 if draws[10] < PERIBRONCHOVASCULAR_SHARE else 0.1,
+        "consolidation": extent * solid,
+        "num_foci": max(2, round(foci)),
+        "perilobular": perilobular if has["perilobular"] else 0.0,
+        "reversed_halo": ring if has["reversed_halo"] else 0.0,
+        "halo": HALO_SIGN_MM if has["halo"] else halo,
+        "peribronchovascular": 0.75 if has["peribronchovascular"] else 0.1,
+        "hazy": 0.8 if is_hazy else 0.0,
     }
 
 
-def _with_mimics(plan: DiseasePlan, difficulty: Difficulty, draws: NDArray[np.float64]) -> DiseasePlan:
+def _with_mimics(plan: DiseasePlan, difficulty: Difficulty, draws: _Draws) -> DiseasePlan:
     """A minor finding of another pattern: a sliver of honeycombing, a few holes, less symmetry."""
-    if draws[11] >= difficulty.mimic:
+    draw, painted = float(draws.rng.random()), draws.settings.painted
+    cysts, holes = draws.of(painted.mimic_honeycombing), draws.of(painted.mimic_emphysema)
+    if draw >= difficulty.mimic:
         return plan
-    if draws[11] < difficulty.mimic / 3:
-        return replace(plan, honeycombing=0.012)
-    if draws[11] < 2 * difficulty.mimic / 3:
-        return replace(plan, emphysema=0.04)
+    if draw < difficulty.mimic / 3:
+        return replace(plan, honeycombing=cysts)
+    if draw < 2 * difficulty.mimic / 3:
+        return replace(plan, emphysema=holes)
     return replace(plan, symmetry=0.55)
 
 
-def _plan_other(kind: OtherKind, total: float, basal: float, density: float, draws: NDArray[np.float64]) -> DiseasePlan:
+def _with_findings_beside(plan: DiseasePlan, patient: Patient, draws: _Draws) -> DiseasePlan:
+    """Air trapping, fluid and gas where none belongs: complications, not signs of a pattern."""
+    beside, painted = draws.settings.beside, draws.settings.painted
+    trapped, depth, right, gas = (
+        draws.of(row) for row in (painted.air_trapping, painted.effusion_mm, painted.effusion_mm, painted.pneumothorax_mm)
+    )
+    is_mda5 = patient.get("group") == "mda5"
+    torn = beside.pneumomediastinum_mda5 if is_mda5 else beside.pneumomediastinum_other
+    has = [draws.happens(row.value) for row in (beside.air_trapping, beside.effusion, beside.pneumothorax, torn)]
+    is_left = draws.happens(0.5)
+    return replace(
+        plan,
+        air_trapping=trapped if has[0] and plan.emphysema == 0 else 0.0,
+        effusion_mm=(right, depth * 0.7) if has[1] else (0.0, 0.0),
+        pneumothorax_mm=(-gas if is_left else gas) if has[2] else 0.0,
+        has_pneumomediastinum=has[3],
+    )
+
+
+def _plan_other(kind: OtherKind, total: float, basal: float, draws: _Draws, common: dict[str, Any]) -> DiseasePlan:
     """Usual interstitial pneumonia, diffuse damage, one infection, emphysema, or nothing."""
+    painted = draws.settings.painted
+    first, second = float(draws.rng.random()), float(draws.rng.random())
     if kind is OtherKind.UIP:
-        return DiseasePlan(
-            Pattern.OTHER,
-            kind,
-            ground_glass=0.12 * total,
-            reticulation=0.8 * total,
-            honeycombing=(0.25 + 0.35 * draws[4]) * total,
-            traction=1.6 + 1.2 * draws[5],
-            basal=basal,
-            ground_glass_hu=density,
-            symmetry=0.8,
-        )
-    if kind is OtherKind.DIFFUSE_DAMAGE:
-        return DiseasePlan(
-            Pattern.OTHER,
-            kind,
-            ground_glass=max(0.5, total),
-            reticulation=0.12,
-            consolidation=0.06 + 0.08 * draws[4],
-            num_foci=5,
-            basal=0.1 + 0.2 * draws[5],
-            ground_glass_hu=density * 1.2,
-            traction=1.4,
-            symmetry=0.9,
-        )
-    if kind is OtherKind.INFECTION:
-        return DiseasePlan(
-            Pattern.OTHER, kind, consolidation=0.02 + 0.05 * draws[4], num_foci=1, halo=6 + 6 * draws[5], basal=0.3
-        )
-    if kind is OtherKind.EMPHYSEMA:
-        return DiseasePlan(Pattern.OTHER, kind, emphysema=0.1 + 0.3 * draws[4])
-    return DiseasePlan(Pattern.OTHER, kind)
+        signs: dict[str, Any] = {
+            "ground_glass": 0.12 * total,
+            "reticulation": 0.8 * total,
+            "honeycombing": painted.uip_honeycombing.at(first) * total,
+            "traction": 1.6 + 1.2 * second,
+            "basal": basal,
+            "symmetry": 0.8,
+        }
+    elif kind is OtherKind.DIFFUSE_DAMAGE:
+        common = common | {"ground_glass_hu": common["ground_glass_hu"] * 1.2, "geographic": 0.6}
+        signs = {
+            "ground_glass": max(0.5, total),
+            "reticulation": 0.12,
+            "consolidation": painted.damage_consolidation.at(first),
+            "num_foci": 5,
+            "basal": 0.1 + 0.2 * second,
+            "traction": 1.4,
+            "symmetry": 0.9,
+        }
+    elif kind is OtherKind.INFECTION:
+        signs = {"consolidation": painted.infection.at(first), "num_foci": 1, "halo": 6 + 6 * second, "basal": 0.3}
+    elif kind is OtherKind.EMPHYSEMA:
+        signs = {"emphysema": painted.emphysema.at(first)}
+    else:
+        signs = {}
+    return DiseasePlan(Pattern.OTHER, kind, **(common | signs))

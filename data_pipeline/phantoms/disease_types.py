@@ -18,6 +18,14 @@ class OtherKind(StrEnum):
     NORMAL = "normal"
 
 
+class EmphysemaKind(StrEnum):
+    """Which part of the lobules emphysema destroys."""
+
+    CENTRILOBULAR = "centrilobular"
+    PANLOBULAR = "panlobular"
+    PARASEPTAL = "paraseptal"
+
+
 @dataclass(frozen=True, slots=True)
 class DiseasePlan:
     """The disease of one scan. Extents are shares of lung volume, 0..1.
@@ -35,11 +43,20 @@ class DiseasePlan:
         reversed_halo: Share of the patches that are rings.
         halo: Width of the ground glass around patches, mm.
         peribronchovascular: Share of the patches that lie along the bronchi; the others are peripheral.
+        hazy: Share of the remaining patches that are ground glass throughout.
         basal: Craniocaudal preference, 0 none to 1 strong.
         honeycombing: Extent of honeycombing.
         emphysema: Extent of emphysema.
         ground_glass_hu: Density added by ground glass.
         symmetry: 1 the same on both sides, 0 one side only.
+        geographic: How much the borders of ground glass follow the lobules, 0..0.7.
+        mesh_mm: Size of the cells of reticulation.
+        cyst_mm: Size of the larger honeycomb cells, walls included.
+        emphysema_kind: Which part of the lobules is destroyed.
+        air_trapping: Extent of air trapping (mosaic attenuation).
+        effusion_mm: Depth of pleural fluid at the base, 0 for none; (right, left).
+        pneumothorax_mm: Depth of pleural gas at the uppermost place, 0 for none; on the right if positive, left if not.
+        has_pneumomediastinum: Gas between heart, vessels and airways.
     """
 
     pattern: Pattern
@@ -54,11 +71,20 @@ class DiseasePlan:
     reversed_halo: float = 0.0
     halo: float = 4.0
     peribronchovascular: float = 0.3
+    hazy: float = 0.0
     basal: float = 0.7
     honeycombing: float = 0.0
     emphysema: float = 0.0
     ground_glass_hu: float = 240.0
     symmetry: float = 0.9
+    geographic: float = 0.3
+    mesh_mm: float = 5.0
+    cyst_mm: float = 10.0
+    emphysema_kind: EmphysemaKind = EmphysemaKind.CENTRILOBULAR
+    air_trapping: float = 0.0
+    effusion_mm: tuple[float, float] = (0.0, 0.0)
+    pneumothorax_mm: float = 0.0
+    has_pneumomediastinum: bool = False
 
     @property
     def volume_loss(self) -> float:

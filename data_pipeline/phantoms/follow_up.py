@@ -1,4 +1,4 @@
-"""Second scans: the same body months later, with the disease grown, fading or moved."""
+"""Second scans: the same body months later, with the disease grown, fading or moved, as the patient's risk has it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from data_pipeline.phantoms.disease_settings import Course, FollowUpSettings, load_disease_settings
 from data_pipeline.phantoms.disease_types import DiseasePlan
+from data_pipeline.phantoms.hazards import survival_and_incidence
 from data_pipeline.phantoms.patients import PatientTruth
 from domain.records import Case, Outcome
 
-EARLIEST_DAYS, LATEST_DAYS = 90, 400  # first control scan (assumed)
-# One-year course of treated anti-synthetase disease: improved, stable, worse (domain dossier 7.5, A); used for all.
-COURSES = {"improved": 0.64, "stable": 0.28, "worse": 0.08}
-GROUND_GLASS_FACTOR = {"improved": 0.4, "stable": 0.95, "worse": 1.5}
-CONSOLIDATION_FACTOR = {"improved": 0.25, "stable": 0.9, "worse": 1.4}
-FIBROSIS_FACTOR = {"improved": 0.95, "stable": 1.05, "worse": 1.4}
+YEAR_DAYS = 365.0
+MOST = {"ground_glass": 0.85, "consolidation": 0.5, "reticulation": 0.6, "honeycombing": 0.4}  # shares of lung
 
 
 def draw_follow_up(truth: PatientTruth, share: float, rng: np.random.Generator) -> tuple[int, str] | None:
@@ -26,23 +24,58 @@ def draw_follow_up(truth: PatientTruth, share: float, rng: np.random.Generator) 
         share: Probability of a second scan.
         rng: Generator of the patient's follow-up.
     """
+    settings = load_disease_settings().follow_up
     draws = rng.random(3)
-    day = int(EARLIEST_DAYS + (LATEST_DAYS - EARLIEST_DAYS) * draws[1])
+    day = int(settings.days.at(draws[1]))
     if draws[0] >= share or truth.case.outcome is None or truth.case.outcome.time_days <= day:
         return None
-    cumulative = np.cumsum(list(COURSES.values()))
-    return day, list(COURSES)[min(int(np.searchsorted(cumulative, draws[2])), len(COURSES) - 1)]
+    chances = course_chances(settings, severity(settings, truth, day))
+    return day, settings.courses[min(int(np.searchsorted(np.cumsum(chances), draws[2])), len(chances) - 1)].name
 
 
-def later_plan(plan: DiseasePlan, course: str) -> DiseasePlan:
-    """The disease at the second scan. Patches are drawn anew elsewhere: organizing pneumonia migrates."""
-    return replace(
-        plan,
-        ground_glass=min(plan.ground_glass * GROUND_GLASS_FACTOR[course], 0.85),
-        consolidation=min(plan.consolidation * CONSOLIDATION_FACTOR[course], 0.5),
-        reticulation=min(plan.reticulation * FIBROSIS_FACTOR[course], 0.6),
-        honeycombing=min(plan.honeycombing * max(FIBROSIS_FACTOR[course], 1.0), 0.4),
+def severity(settings: FollowUpSettings, truth: PatientTruth, day: int) -> float:
+    """How bad the course is, in deviations of the log odds of an event within a year; higher if one is near.
+
+    Args:
+        settings: Mean and deviation of the log odds, and what a near event adds.
+        truth: The patient.
+        day: Of the second scan.
+    """
+    survival, _ = survival_and_incidence(truth.hazards, [YEAR_DAYS])
+    risk = float(np.clip(1 - survival[0], 1e-4, 1 - 1e-4))
+    score = (float(np.log(risk / (1 - risk))) - settings.risk.mean) / settings.risk.deviation
+    outcome = truth.case.outcome
+    is_near = (
+        outcome is not None
+        and outcome.event in ("death", "progression")
+        and outcome.time_days <= day + settings.soon_days.value
     )
+    return score + settings.soon_adds.value * is_near
+
+
+def course_chances(settings: FollowUpSettings, score: float) -> list[float]:
+    """Probability of each course, in the order of the settings.
+
+    Args:
+        settings: Shares at the average risk, and the tilt.
+        score: See ``severity``.
+    """
+    direction = {"improved": -0.5, "stable": 0.0, "worse": 0.5}
+    weights = [
+        course.share * float(np.exp(settings.tilt.value * direction[course.name] * score)) for course in settings.courses
+    ]
+    return [weight / sum(weights) for weight in weights]
+
+
+def later_plan(plan: DiseasePlan, course: Course) -> DiseasePlan:
+    """The disease at the second scan. Where its patches are then is ``patches.move_patches``."""
+    grown = {
+        "ground_glass": plan.ground_glass * course.ground_glass,
+        "consolidation": plan.consolidation * course.consolidation,
+        "reticulation": plan.reticulation * course.fibrosis,
+        "honeycombing": plan.honeycombing * max(course.fibrosis, 1.0),
+    }
+    return replace(plan, **{name: min(value, MOST[name]) for name, value in grown.items()})
 
 
 def later_case(case: Case, day: int) -> Case:

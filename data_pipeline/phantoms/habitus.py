@@ -24,6 +24,15 @@ class Habitus:
         dome_right: Height of the right diaphragm dome above the lowest recess; the left one is ``dome_drop`` lower.
         dome_drop: Right dome above left dome.
         breast: Half depth of the breasts, 0 for none.
+        breast_apart: Their middles from the midline.
+        node: Half axis of the nodes of the mediastinum.
+        gas: Half height of the gas in the stomach, 0 for none.
+        table_curve: Rise of the table per square of the distance from its middle, 1/mm.
+        table_depth: Thickness of the table.
+        table_half_width: Half its width.
+        mattress: Thickness of what the patient lies on.
+        cloth: Distance of a cloth over the body; 0 for none.
+        atelectasis: Depth of dependent opacity under the pleura; 0 for none.
         rib_spacing: Vertical distance of the ribs.
         spine_curve: Depth by which the thoracic spine bows backwards.
         scoliosis: Sideways bow of the spine.
@@ -48,6 +57,15 @@ class Habitus:
     dome_right: float
     dome_drop: float
     breast: float
+    breast_apart: float
+    node: float
+    gas: float
+    table_curve: float
+    table_depth: float
+    table_half_width: float
+    mattress: float
+    cloth: float
+    atelectasis: float
     rib_spacing: float
     spine_curve: float
     scoliosis: float
@@ -61,7 +79,7 @@ class Habitus:
 
 
 def _limited(rng: np.random.Generator, mean: float, deviation: float, low: float, high: float) -> float:
-    return float(np.round(np.clip(rng.normal(mean, deviation), low, high), 3))
+    return float(np.round(np.clip(rng.normal(mean, deviation), low, high), 5))
 
 
 def draw_habitus(
@@ -93,7 +111,7 @@ def draw_habitus(
         is_female=is_female,
         lung_height=round(height, 3),
         chest_half_width=_limited(rng, 137 * small, 7, 112, 158),
-        chest_half_depth=_limited(rng, 88 * small, 7, 68, 112) * (0.5 + 0.5 * inspiration),
+        chest_half_depth=_limited(rng, 95 * small, 8, 72, 120) * (0.5 + 0.5 * inspiration),
         fat=_limited(rng, 19 if is_female else 15, 7, 4, 42),
         muscle=_limited(rng, 11 if is_female else 15, 3, 6, 24),
         heart_radius=_limited(rng, 50 * small, 4, 40, 62) / (0.6 + 0.4 * inspiration),
@@ -102,6 +120,15 @@ def draw_habitus(
         dome_right=_limited(rng, 62, 8, 42, 84) + 40 * (1 - inspiration),
         dome_drop=_limited(rng, 11, 5, -2, 24),
         breast=_limited(rng, 30, 11, 8, 60) if is_female else 0.0,
+        breast_apart=_limited(rng, 82, 8, 66, 104),
+        node=_limited(rng, 3.6, 0.9, 2.0, 6.0),
+        gas=_limited(rng, 9, 8, 0, 24),
+        table_curve=_limited(rng, 0.0006, 0.0004, 0.0, 0.0013),
+        table_depth=_limited(rng, 30, 9, 12, 48),
+        table_half_width=_limited(rng, 210, 15, 180, 240),
+        mattress=_limited(rng, 12, 6, 3, 26),
+        cloth=_limited(rng, 3, 4, 0, 12),
+        atelectasis=_limited(rng, -1, 5, 0, 10),
         rib_spacing=_limited(rng, 27 * small, 1.5, 22, 32),
         spine_curve=_limited(rng, 8 + 0.15 * (age_years - 50), 5, 0, 28),
         scoliosis=_limited(rng, 0, 4, -12, 12),
@@ -109,7 +136,7 @@ def draw_habitus(
         inspiration=inspiration,
         arms_down=bool(rng.random() < 0.08),
         is_prone=is_prone,
-        base_density=_limited(rng, -872, 14, -905, -830) + 260 * (1 - min(inspiration, 1.0)),
-        gravity=_limited(rng, 55, 15, 15, 110) * (1 + 1.5 * (1 - min(inspiration, 1.0))),
+        base_density=_limited(rng, -892, 14, -925, -850) + 260 * (1 - min(inspiration, 1.0)),
+        gravity=_limited(rng, 48, 14, 15, 100) * (1 + 1.5 * (1 - min(inspiration, 1.0))),
         offset=(_limited(rng, 8, 10, -20, 35), _limited(rng, 0, 7, -18, 18)),
     )

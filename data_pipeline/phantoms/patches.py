@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_pipeline.phantoms.anatomy import Anatomy
+from data_pipeline.phantoms.disease_settings import DiseaseSettings, PatchSettings
 from data_pipeline.phantoms.disease_types import DiseasePlan
 from data_pipeline.phantoms.grid import Field, Grid
+from data_pipeline.phantoms.randomness import STABLE_DECIMALS
 from data_pipeline.phantoms.shapes import smooth_step
 from data_pipeline.phantoms.textures import smooth_noise
+from data_pipeline.phantoms.trees import Tubes
 
-# Distance of the centres of patches from the rib cage (assumed).
-PERIPHERAL_MM, PERIBRONCHOVASCULAR_MM = 5.0, 38.0
-PLACE_SPREAD_MM2 = 20.0  # how sharply places keep to that distance
-RIPPLE_MM = ((11.0, 5.0), (6.0, 2.0))  # (length, height) of the irregularities of a patch's surface
+WEIGHT_DECIMALS = 12  # of the weights of places: their last bits differ between processors
+
 RIPPLE_REACH_MM = 30.0  # further out than this no irregularity carries a patch
-RING_MM = 8.0  # thickness of the ring of a reversed halo
 FAR_MM = 1000.0
+LARGEST_BRONCHUS_MM = 3.2  # radius; patches follow bronchi, not the trachea
 
 
 class PatchKind(Enum):
@@ -28,6 +30,7 @@ class PatchKind(Enum):
     SOLID = 0
     RING = 1
     PERILOBULAR = 2
+    HAZY = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,62 +50,167 @@ class Patch:
     kind: PatchKind
 
 
-def draw_patches(plan: DiseasePlan, anatomy: Anatomy, inside: Field, rng: np.random.Generator) -> list[Patch]:
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """What the surface of a patch is like.
+
+    Attributes:
+        halo_mm: Width of the ground glass around it.
+        settings: Irregularities.
+        cell: Number of the lobule at each point of the grid.
+    """
+
+    halo_mm: float
+    settings: PatchSettings
+    cell: Field
+
+
+class _Places:
+    """Where patches may lie: under the pleura, or along the bronchi."""
+
+    def __init__(self, plan: DiseasePlan, anatomy: Anatomy, airways: Tubes, settings: PatchSettings) -> None:
+        self._anatomy, self._settings, self._basal = anatomy, settings, plan.basal
+        self._inside = np.argwhere(anatomy.lungs < 0)
+        self.lung_mm3 = len(self._inside) * float(np.prod(anatomy.grid.spacing_mm))
+        at = tuple(self._inside.T)
+        self._costal, self._height = -anatomy.thorax[at], anatomy.base_height[at]
+        self._bronchi = airways.between(0.0, LARGEST_BRONCHUS_MM)
+        top = anatomy.grid.origin_mm[0] + anatomy.grid.spacing_mm[0] * anatomy.grid.shape[0]
+        self._bronchus_height = np.clip(self._bronchi.start[:, 0] / max(top, 1.0), 0, 1)
+
+    def peripheral(self, draw: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """A middle near the rib cage, and no direction."""
+        spread = self._settings.place_spread_mm2
+        weight = (1.15 - self._basal * self._height) / (spread + (self._costal - self._settings.peripheral_mm) ** 2) ** 2
+        chosen = _weighted(weight, draw)
+        grid = self._anatomy.grid
+        centre = np.array(grid.origin_mm) + np.array(grid.spacing_mm) * self._inside[chosen]
+        return centre, np.zeros(3)
+
+    def bronchial(self, draw: float, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """A middle beside a bronchus, and the direction of the bronchus."""
+        along = self._bronchi.end - self._bronchi.start
+        length = np.sqrt((along**2).sum(axis=1))
+        chosen = _weighted(length * (1.15 - self._basal * self._bronchus_height), draw)
+        aside = rng.standard_normal(3) * self._settings.bronchial_spread_mm
+        middle = (self._bronchi.start[chosen] + self._bronchi.end[chosen]) / 2
+        return middle + aside, along[chosen] / max(float(length[chosen]), 1e-6)
+
+    def near(self, centre: NDArray[np.float64], distance_mm: float, draw: float) -> NDArray[np.float64]:
+        """A place in the lungs about so far from another, at its depth under the rib cage where there is one."""
+        grid = self._anatomy.grid
+        positions = np.array(grid.origin_mm) + np.array(grid.spacing_mm) * self._inside
+        away = np.sqrt(((positions - centre) ** 2).sum(axis=1))
+        depth = self._costal[int(np.argmin(away))]
+        weight = 1 / (25 + (away - distance_mm) ** 2) ** 2 / (60 + (self._costal - depth) ** 2)
+        return np.asarray(positions[_weighted(weight, draw)])
+
+
+def _weighted(weight: Field, draw: float) -> int:
+    cumulative = np.cumsum(np.round(weight.astype(np.float64), WEIGHT_DECIMALS))
+    return min(int(np.searchsorted(cumulative, draw * cumulative[-1])), len(cumulative) - 1)
+
+
+def draw_patches(
+    plan: DiseasePlan, anatomy: Anatomy, airways: Tubes, settings: PatchSettings, rng: np.random.Generator
+) -> list[Patch]:
     """Draw places, sizes and kinds; together the patches take about ``plan.consolidation`` of the lung.
 
     Args:
         plan: How many, how large, where.
         anatomy: Lungs and rib cage.
-        inside: True in the lungs.
-        rng: Generator of the patient's disease.
+        airways: Bronchi that some patches follow.
+        settings: Distances.
+        rng: Generator of the patient's patches.
     """
     if plan.num_foci == 0 or plan.consolidation <= 0:
         return []
-    grid = anatomy.grid
-    places, costal, height = np.argwhere(inside), -anatomy.thorax[inside], anatomy.base_height[inside]
-    lung_mm3 = len(places) * float(np.prod(grid.spacing_mm))
-    radius = (3 * plan.consolidation * lung_mm3 / (4 * np.pi * plan.num_foci)) ** (1 / 3)
+    places = _Places(plan, anatomy, airways, settings)
+    radius = (3 * plan.consolidation * places.lung_mm3 / (4 * np.pi * plan.num_foci)) ** (1 / 3)
     patches = []
     for _ in range(plan.num_foci):
         draws = rng.random(7)
-        preferred = PERIBRONCHOVASCULAR_MM if draws[0] < plan.peribronchovascular else PERIPHERAL_MM
-        weight = (1.15 - plan.basal * height) / (PLACE_SPREAD_MM2 + (costal - preferred) ** 2) ** 2
-        cumulative = np.cumsum(weight, dtype=np.float64)
-        chosen = min(int(np.searchsorted(cumulative, draws[1] * cumulative[-1])), len(places) - 1)
-        centre = [grid.origin_mm[axis] + grid.spacing_mm[axis] * float(places[chosen][axis]) for axis in range(3)]
-        stretch = 0.75 + 0.55 * draws[2:5]
+        if draws[0] < plan.peribronchovascular:
+            centre, along = places.bronchial(float(draws[1]), rng)
+        else:
+            centre, along = places.peripheral(float(draws[1]))
+        stretch = (0.75 + 0.55 * draws[2:5]) * (1 + (settings.bronchial_stretch - 1) * np.abs(along))
         patches.append(
             Patch(
-                (centre[0], centre[1], centre[2]),
-                float(radius * (0.75 + 0.7 * draws[5])),
-                (float(stretch[0]), float(stretch[1]), float(stretch[2])),
+                _point(centre),
+                float(radius * (0.75 + 0.7 * draws[5]) / max(float(np.prod(stretch)), 0.1) ** (1 / 3)),
+                _point(stretch),
                 _kind(plan, float(draws[6])),
             )
         )
     return patches
 
 
+def move_patches(
+    patches: list[Patch],
+    factor: float,
+    anatomy: Anatomy,
+    plan: DiseasePlan,
+    airways: Tubes,
+    settings: DiseaseSettings,
+    rng: np.random.Generator,
+) -> list[Patch]:
+    """The patches months later: some stay and change in size, the others are found elsewhere.
+
+    Args:
+        patches: Of the first scan.
+        factor: Factor on their volume.
+        anatomy: Lungs.
+        plan: Disease at the second scan.
+        airways: Bronchi.
+        settings: How many stay, how far the others move.
+        rng: Generator of the second scan.
+    """
+    if not patches or factor <= 0:
+        return []
+    places, moved = _Places(plan, anatomy, airways, settings.patches), []
+    for patch in patches:
+        draws = rng.random(3)
+        centre = np.array(patch.centre_mm)
+        if draws[0] >= settings.follow_up.patch_stays.value:
+            centre = places.near(centre, settings.follow_up.patch_moves_mm.value * (0.6 + 0.8 * draws[1]), draws[2])
+        size = patch.radius_mm * float(np.cbrt(factor * (0.7 + 0.6 * draws[1])))
+        moved.append(replace(patch, centre_mm=_point(centre), radius_mm=size))
+    return moved
+
+
+def _point(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    z, y, x = (float(np.round(value, STABLE_DECIMALS)) for value in values)
+    return z, y, x
+
+
 def _kind(plan: DiseasePlan, draw: float) -> PatchKind:
     if draw < plan.reversed_halo:
         return PatchKind.RING
-    return PatchKind.PERILOBULAR if draw < plan.reversed_halo + plan.perilobular else PatchKind.SOLID
+    left = max(1 - plan.reversed_halo - plan.perilobular, 0.0)
+    if draw < 1 - left:
+        return PatchKind.PERILOBULAR
+    return PatchKind.HAZY if draw > 1 - left * plan.hazy else PatchKind.SOLID
 
 
 def paint_patches(
-    anatomy: Anatomy, patches: list[Patch], halo_mm: float, rng: np.random.Generator
+    anatomy: Anatomy, patches: list[Patch], surface: Surface, rng: np.random.Generator
 ) -> tuple[Field, Field, Field]:
     """Consolidation, ground glass inside and around, and the regions of perilobular arcs; each 0..1.
 
     Args:
         anatomy: Gives the grid.
         patches: What to paint.
-        halo_mm: Width of the ground glass around a patch.
+        surface: Irregularities and halo.
         rng: Generator of the patient's disease.
     """
     grid = anatomy.grid
     if not patches:
-        return tuple(np.zeros(grid.shape, np.float32) for _ in range(3))  # type: ignore[return-value]  # three of them
-    ripple = sum(height * smooth_noise(grid, length, rng) for length, height in RIPPLE_MM)
+        return tuple(np.zeros((1, 1, 1), np.float32) for _ in range(3))  # type: ignore[return-value]  # three of them
+    settings, halo_mm = surface.settings, surface.halo_mm
+    ripple = np.float32(settings.lobular_mm) * (surface.cell - np.float32(0.5))
+    for length, height in settings.ripple:
+        ripple += np.float32(height) * smooth_noise(grid, length, rng)
     distances = {kind: np.full(grid.shape, FAR_MM, np.float32) for kind in PatchKind}
     for patch in patches:
         box = _box_around(grid, patch, halo_mm)
@@ -110,13 +218,14 @@ def paint_patches(
         for axis in range(3):
             along = grid.axis(axis)[tuple(box[axis] if other == axis else slice(None) for other in range(3))]
             squared = squared + ((along - np.float32(patch.centre_mm[axis])) / np.float32(patch.stretch[axis])) ** 2
-        distance = np.sqrt(squared) - np.float32(patch.radius_mm) + np.asarray(ripple)[box]
+        distance = np.sqrt(squared) - np.float32(patch.radius_mm) + ripple[box]
         target = distances[patch.kind][box]
         np.minimum(target, distance, out=target)
-    solid, hollow, lobular = (distances[kind] for kind in PatchKind)
-    ring = np.abs(hollow + np.float32(RING_MM / 2)) - np.float32(RING_MM / 2)
+    solid, hollow, lobular, hazy = (distances[kind] for kind in PatchKind)
+    half_ring = np.float32(settings.ring_mm / 2)
+    ring = np.abs(hollow + half_ring) - half_ring
     consolidation = smooth_step(np.float32(0.5) - np.minimum(solid, ring) / 6)
-    rim = np.minimum(np.minimum(solid, hollow), lobular)
+    rim = np.minimum(np.minimum(solid, hollow), np.minimum(lobular, hazy))
     ground_glass = smooth_step(np.float32(0.5) - (rim - np.float32(halo_mm)) / 8)
     return consolidation, ground_glass, smooth_step(np.float32(0.5) - lobular / 6)
 

@@ -13,7 +13,7 @@ from data_pipeline.phantoms.acquisition import ProtocolName, SizeName
 from data_pipeline.phantoms.clinical_settings import ClinicalSettings, PresetName, load_clinical_settings
 from data_pipeline.phantoms.clinical_truth import ambiguity, draw_classes, draw_patients
 from data_pipeline.phantoms.dicom_writer import Compression
-from data_pipeline.phantoms.disease_plan import DifficultyName
+from data_pipeline.phantoms.disease_settings import DifficultyName
 from data_pipeline.phantoms.hazards import CAUSES, HazardModel, Planted, event_time
 from data_pipeline.phantoms.laboratory import measure_antibodies, reader_votes, recorded_covariates, true_antibodies
 from data_pipeline.phantoms.randomness import Stream, stream
@@ -125,7 +125,7 @@ def _draw_patient(settings: CohortSettings, clinical: ClinicalSettings, model: H
     truth = true_antibodies(clinical, class_index, has_ro52=bool(float(patient["ro52"])), rng=laboratory)
     is_general = site < round(clinical.assay.general_sites * num_sites)
     pattern = Pattern(str(patient["pattern"]))
-    unclear = ambiguity(float(patient["organizing_share"])) if pattern is not Pattern.OTHER else 0.3
+    unclear = ambiguity(float(patient["organizing_share"]), clinical.mixture.mixed_from) if pattern is not Pattern.OTHER else 0.3
     readers = stream(settings.seed, index, Stream.READERS)
     votes = reader_votes(clinical, pattern, unclear, settings.num_readers, readers)
     name = case_name(index)

@@ -6,16 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data_pipeline.phantoms.acquisition import AcquisitionPlan, Kernel, kernel_of
-from data_pipeline.phantoms.grid import Field, Grid
+from data_pipeline.phantoms.acquisition import AcquisitionPlan, Kernel, kernel_of, load_acquisition_settings
+from data_pipeline.phantoms.grid import Field, Grid, Window
 from data_pipeline.phantoms.habitus import Habitus
+from data_pipeline.phantoms.randomness import STABLE_DECIMALS
 
 LOWEST_HU, HIGHEST_HU = -1024, 3071
-CUPPING_HU = 9.0  # beam hardening left after correction: the middle of the body reads low (assumed)
-SHOULDER_NOISE = 1.9  # noise at the shoulders over noise at the heart (assumed)
-STREAK_SHARE = 0.45  # share of the shoulder noise that runs sideways
-METAL_HU = 2600.0
-HEART_REACH_MM = 70.0
+LEAST_PIXELS = 0.3  # smoothing by less is left out: it would change nothing
+METAL_PIXELS_MM2 = np.float32(14.0)  # the object's cross-section, mm squared
+NUM_PLANES = 12  # planes of noise made per scan; each slice mixes two of them, shifted at random
+MIX = (0.8, 0.6)  # shares of the two; their squares add up to 1
 
 
 def written_grid(object_grid: Grid, plan: AcquisitionPlan) -> Grid:
@@ -37,7 +37,7 @@ def pick_labels(labels: NDArray[np.uint8], plan: AcquisitionPlan) -> NDArray[np.
 
 
 def acquire(
-    hu: Field, grid: Grid, habitus: Habitus, plan: AcquisitionPlan, rng: np.random.Generator
+    hu: Field, grid: Grid, habitus: Habitus, plan: AcquisitionPlan, body: Window, rng: np.random.Generator
 ) -> NDArray[np.int16]:
     """Scan the object.
 
@@ -46,6 +46,7 @@ def acquire(
         grid: Its voxels.
         habitus: Where the heart and the shoulders are.
         plan: The acquisition.
+        body: Rows and columns outside of which all slices are alike.
         rng: Generator of the noise.
 
     Returns:
@@ -55,6 +56,8 @@ def acquire(
     out = np.empty(target.shape, np.int16)
     kernel, pixel = kernel_of(plan), grid.spacing_mm[1]
     scanner = _Scanner(grid, habitus, plan, rng)
+    rows, columns = body.rows, body.columns
+    around = respond(hu[0], kernel, pixel)
     for index in range(target.shape[0]):
         start = index * plan.stride
         plane = scanner.moved(hu[start], start)
@@ -63,18 +66,24 @@ def acquire(
         if plan.window > 1:
             plane = plane / np.float32(plan.window)
         height = float(target.origin_mm[0] + index * target.spacing_mm[0]) / habitus.lung_height
-        plane = scanner.hardened(plane)
-        plane = scanner.with_metal(plane, height)
-        plane = respond(plane, kernel, pixel)
-        plane = plane + scanner.noise(kernel, pixel, height)
-        out[index] = np.clip(np.rint(plane), LOWEST_HU, HIGHEST_HU)
+        noisy = scanner.noise(height)
+        if scanner.is_metal_at(height):
+            noisy += respond(scanner.with_metal(scanner.hardened(plane, slice(None), slice(None))), kernel, pixel)
+        else:
+            inside = respond(scanner.hardened(plane[rows, columns], rows, columns), kernel, pixel)
+            inside += noisy[rows, columns]
+            noisy += around
+            noisy[rows, columns] = inside
+        np.rint(noisy, out=noisy)
+        np.clip(noisy, LOWEST_HU, HIGHEST_HU, out=noisy)
+        out[index] = noisy
     return out
 
 
 def respond(plane: Field, kernel: Kernel, pixel_mm: float) -> Field:
     """Point spread and edge enhancement of a kernel; what is finer than half a pixel is left out."""
     blurred = plane
-    if kernel.blur_mm / pixel_mm > 0.3:
+    if kernel.blur_mm / pixel_mm > LEAST_PIXELS:
         blurred = ndimage.gaussian_filter(plane, kernel.blur_mm / pixel_mm, truncate=2.5)
     if kernel.edge_mm / pixel_mm > 0.5:
         smooth = ndimage.gaussian_filter(blurred, kernel.edge_mm / pixel_mm, truncate=2.0)
@@ -86,19 +95,21 @@ class _Scanner:
     """Fields that are the same for all slices of one scan."""
 
     def __init__(self, grid: Grid, habitus: Habitus, plan: AcquisitionPlan, rng: np.random.Generator) -> None:
-        self._plan, self._rng, self._shape = plan, rng, grid.shape[1:]
-        self._grid, self._habitus = grid, habitus
+        self._plan, self._rng, self._grid, self._habitus = plan, rng, grid, habitus
+        self._effects = load_acquisition_settings().effects
         _, y, x = grid.coordinates()
         y, x = y[0], x[0]
-        heart = ((y + 0.34 * habitus.chest_half_depth) ** 2 + (x - 20) ** 2) / np.float32(HEART_REACH_MM**2)
+        reach = np.float32(self._effects.heart_reach_mm**2)
+        heart = ((y + 0.34 * habitus.chest_half_depth) ** 2 + (x - 20) ** 2) / reach
         self._near_heart = np.clip(1 - heart, 0, 1)
         radius = (x * x + y * y) / np.float32((habitus.chest_half_width + 30) ** 2)
-        self._cupping = np.float32(CUPPING_HU) * np.clip(1 - radius, 0, 1)
+        self._cupping = np.float32(self._effects.cupping_hu) * np.clip(1 - radius, 0, 1)
         self._shift = round(plan.motion_mm / grid.spacing_mm[1])
         place = rng.uniform(-0.5, 0.5, size=2)
         self._metal_x = x - np.float32(place[0] * habitus.chest_half_width)
         self._metal_y = y + np.float32(habitus.chest_half_depth * (0.9 + 0.2 * place[1]))
         self._metal_height = float(rng.uniform(0.35, 0.8))
+        self._noise = NoiseBank(grid.shape[1:], kernel_of(plan), grid.spacing_mm[1], self._effects.streak_mm, rng)
 
     def moved(self, plane: Field, index: int) -> Field:
         """Two positions of heart and diaphragm at once: double contours."""
@@ -108,47 +119,95 @@ class _Scanner:
         other = np.roll(plane, (self._shift, self._shift), axis=(0, 1))
         return np.asarray(plane + np.float32(0.5) * self._near_heart * (other - plane))
 
-    def hardened(self, plane: Field) -> Field:
+    def hardened(self, plane: Field, rows: slice, columns: slice) -> Field:
         """Cupping of soft tissue."""
-        return np.asarray(plane - self._cupping * (plane > -200))
+        return np.asarray(plane - self._cupping[rows, columns] * (plane > -200))
 
-    def with_metal(self, plane: Field, height: float) -> Field:
-        """A metal object of a few mm with bright and dark rays, if there is one at this height."""
-        if not self._plan.has_metal or abs(height - self._metal_height) > 0.03:
-            return plane
+    def is_metal_at(self, height: float) -> bool:
+        """Whether a metal object lies at a height (share of lung height)."""
+        return self._plan.has_metal and abs(height - self._metal_height) <= 0.03
+
+    def with_metal(self, plane: Field) -> Field:
+        """A metal object of a few mm with bright and dark rays."""
         x, y = self._metal_x, self._metal_y
         squared = x * x + y * y + np.float32(1)
         rays = (x * x - y * y) * x * y / (squared * squared)
-        streaks = np.float32(2200) * rays / (1 + np.sqrt(squared) / np.float32(25))
-        return np.asarray(np.where(squared < 14, np.float32(METAL_HU), plane + streaks * (plane > -990)))
+        streaks = np.float32(self._effects.metal_streak_hu) * rays / (1 + np.sqrt(squared) / np.float32(25))
+        metal = np.float32(self._effects.metal_hu)
+        return np.asarray(np.where(squared < METAL_PIXELS_MM2, metal, plane + streaks * (plane > -990)))
 
-    def noise(self, kernel: Kernel, pixel_mm: float, height: float) -> Field:
-        """Correlated noise of one slice: stronger, and running sideways, at the shoulders."""
+    def noise(self, height: float) -> Field:
+        """Noise of one slice: stronger, and running sideways, at the shoulders."""
         shoulder = min(max((height - 0.72) / 0.3, 0.0), 1.0)
-        level = np.float32(self._plan.noise_hu * (1 + (SHOULDER_NOISE - 1) * shoulder))
-        noise = correlated_noise(self._shape, kernel.noise_mm / pixel_mm, self._rng)
-        if shoulder > 0:
-            rough = self._rng.standard_normal(self._shape, dtype=np.float32)
-            length = max(round(40 / pixel_mm), 3)
-            sideways = ndimage.uniform_filter1d(rough, length, axis=1, mode="wrap") * np.float32(np.sqrt(length))
-            noise = noise + np.float32(STREAK_SHARE * shoulder) * sideways
-        return np.asarray(noise * level)
+        level = self._plan.noise_hu * (1 + (self._effects.shoulder_noise - 1) * shoulder)
+        return self._noise.slice(level, self._effects.streak_share * shoulder * level)
 
 
-def correlated_noise(shape: tuple[int, ...], length_pixels: float, rng: np.random.Generator) -> Field:
-    """Gaussian noise of unit variance with a correlation length.
+class NoiseBank:
+    """Noise with the power spectrum of a kernel, made once per scan and shifted at random from slice to slice."""
+
+    def __init__(
+        self, shape: tuple[int, int], kernel: Kernel, pixel_mm: float, streak_mm: float, rng: np.random.Generator
+    ) -> None:
+        """Make the planes.
+
+        Args:
+            shape: (Y, X).
+            kernel: Band, dip at low frequencies, and what is left there.
+            pixel_mm: Size of a pixel.
+            streak_mm: Length of the streaks of the shoulders.
+            rng: Generator of the noise.
+        """
+        self._rng, self._shape = rng, shape
+        self._planes = [textured_noise(shape, kernel, pixel_mm, rng) for _ in range(NUM_PLANES)]
+        length = max(round(streak_mm / pixel_mm), 3)
+        self._streaks = []
+        for _ in range(NUM_PLANES // 2):
+            rough = rng.standard_normal(shape, dtype=np.float32)
+            mean = ndimage.uniform_filter1d(rough, length, axis=1, mode="wrap")
+            self._streaks.append(mean * np.float32(np.sqrt(length)))
+
+    def slice(self, level_hu: float, streak_hu: float) -> Field:
+        """Noise of one slice; deviation ``level_hu``, and that of the streaks added to it."""
+        one, other = self._rng.choice(NUM_PLANES, size=2, replace=False)
+        plane = self._shifted(self._planes[one], level_hu * MIX[0])
+        plane += self._shifted(self._planes[other], level_hu * MIX[1])
+        if streak_hu > 0:
+            plane += self._shifted(self._streaks[int(self._rng.integers(len(self._streaks)))], streak_hu)
+        return plane
+
+    def _shifted(self, plane: Field, factor: float) -> Field:
+        down, right = (int(self._rng.integers(size)) for size in self._shape)
+        return np.roll(plane * np.float32(factor), (down, right), axis=(0, 1))
+
+
+def textured_noise(shape: tuple[int, int], kernel: Kernel, pixel_mm: float, rng: np.random.Generator) -> Field:
+    """Gaussian noise of unit deviation with the power spectrum of a kernel.
+
+    The ramp of the reconstruction under its apodisation is a difference of two Gaussians; a wide Gaussian gives the
+    part at low frequencies that scanners keep. What is finer than a pixel is cut off, as by the field of view.
 
     Args:
         shape: (Y, X).
-        length_pixels: Standard deviation of the smoothing; under 0.3 pixels the noise stays white.
+        kernel: Widths and shares.
+        pixel_mm: Size of a pixel.
         rng: Generator of the noise.
     """
     white = rng.standard_normal(shape, dtype=np.float32)
-    if length_pixels < 0.3:
-        return white
-    reach = max(int(np.ceil(2.5 * length_pixels)), 1)
-    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / length_pixels) ** 2)
-    weights = np.round(weights / np.sqrt((weights**2).sum()), 6)
-    for axis in (0, 1):
-        white = ndimage.correlate1d(white, weights, axis=axis, mode="wrap")
-    return white
+    band = _smooth(white, kernel.noise_mm / pixel_mm)
+    band = band - np.float32(kernel.ramp_gain) * _smooth(white, kernel.ramp_mm / pixel_mm)
+    low = _smooth(rng.standard_normal(shape, dtype=np.float32), kernel.low_mm / pixel_mm)
+    share = kernel.low_share
+    return _unit(band) * np.float32((1 - share) ** 0.5) + _unit(low) * np.float32(share**0.5)
+
+
+def _smooth(plane: Field, length_pixels: float) -> Field:
+    if length_pixels < LEAST_PIXELS:
+        return plane
+    return np.asarray(ndimage.gaussian_filter(plane, length_pixels, truncate=3.0, mode="wrap"))
+
+
+def _unit(plane: Field) -> Field:
+    """The plane over its deviation, which is rounded so that its last bits are the same everywhere."""
+    deviation = float(np.sqrt(np.square(plane, dtype=np.float64).mean()))
+    return plane / np.float32(np.round(deviation, STABLE_DECIMALS))

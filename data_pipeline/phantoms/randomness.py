@@ -28,6 +28,10 @@ class Stream(IntEnum):
     DEFECTS = 11
     TREES = 12
     FOLLOW_UP = 13
+    PATCHES = 14
+    MAPS = 15
+    BEADS = 16
+    SPACES = 17
 
 
 def stream(seed: int, patient_index: int, purpose: Stream) -> np.random.Generator:

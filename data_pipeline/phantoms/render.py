@@ -8,20 +8,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.phantoms.anatomy import FAT_HU, MUSCLE_HU, Anatomy
+from data_pipeline.phantoms.chest_wall import AIR_HU, table_under
 from data_pipeline.phantoms.disease import DiseaseMaps
+from data_pipeline.phantoms.disease_settings import DiseaseSettings
 from data_pipeline.phantoms.disease_types import DiseasePlan
+from data_pipeline.phantoms.findings import SlicePainter
 from data_pipeline.phantoms.grid import Field, Grid, SliceSampler, Window
 from data_pipeline.phantoms.habitus import Habitus
-from data_pipeline.phantoms.lobules import LobularPainter, Sampler, paint_slice
+from data_pipeline.phantoms.lobules import LobularPainter, Lobules
 from data_pipeline.phantoms.shapes import coverage
-from data_pipeline.phantoms.textures import TilePlacement, smooth_noise
-from data_pipeline.phantoms.trees import Tubes, draw_tubes, grow_tree
+from data_pipeline.phantoms.textures import smooth_noise
+from data_pipeline.phantoms.trees import Tubes, draw_tubes
 
-AIR_HU = np.float32(-1000.0)
 SKIN_HU = np.float32(20.0)
-TABLE_HU = np.float32(-260.0)
+CLOTH_HU = np.float32(-860.0)
+VESSEL_HU, AIRWAY_WALL_HU, LUMEN_HU = np.float32(45), np.float32(20), np.float32(-985)
+ATELECTASIS_HU = np.float32(260.0)  # what dependent opacity adds at the pleura
 FISSURE_MM = 0.7  # thickness of two layers of pleura with what lies between (assumed)
-FISSURE_HU = 520.0  # what they add to the lung where they fill a voxel
+FISSURE_HU = np.float32(520.0)  # what they add to the lung where they fill a voxel
+FINE_MM, FINE_STEP_MM = 3.5, 1.6  # size of the finest texture, and of the grid it is drawn on
+AROUND_LUNGS_MM = 14.0  # vessels and airways are drawn this far outside
+AROUND_BODY_MM = 16.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,70 +38,45 @@ class Phantom:
     Attributes:
         hu: HU, float32, shape (Z, Y, X).
         lungs: 0 outside, 1 right lung, 2 left lung, uint8.
-        disease: 0 none, 1 ground glass, 2 reticulation, 3 consolidation, 4 honeycombing, 5 emphysema, uint8.
+        disease: 0 none, 1 ground glass, 2 reticulation, 3 consolidation, 4 honeycombing, 5 emphysema, 6 air trapping,
+            uint8.
+        body: Rows and columns outside of which there is air only.
     """
 
     hu: Field
     lungs: NDArray[np.uint8]
     disease: NDArray[np.uint8]
+    body: Window
 
 
 @dataclass(frozen=True, eq=False)
-class Trees:
-    """Vessels and airways of both lungs."""
+class Contents:
+    """What is rendered.
 
+    Attributes:
+        habitus: The body.
+        anatomy: Its parts.
+        plan: The disease as drawn.
+        maps: Where it is.
+        lobules: What it follows.
+        vessels: Of both lungs.
+        airways: As the disease leaves them.
+        settings: Sizes and densities.
+    """
+
+    habitus: Habitus
+    anatomy: Anatomy
+    plan: DiseasePlan
+    maps: DiseaseMaps
+    lobules: Lobules
     vessels: Tubes
     airways: Tubes
+    settings: DiseaseSettings
 
 
-def grow_trees(anatomy: Anatomy, habitus: Habitus, num_tips: int, rng: np.random.Generator) -> Trees:
-    """Arteries, veins and airways. The airways follow the larger arteries at their side.
-
-    Args:
-        anatomy: Lungs and hila.
-        habitus: Size of the trachea.
-        num_tips: End branches of each tree in each lung.
-        rng: Generator of the patient's trees.
-    """
-    grid = anatomy.grid
-    carina = np.array(anatomy.carina)
-    top = carina + np.array([0.45 * habitus.lung_height, -habitus.chest_half_depth * 0.10, 0.0])
-    stems = [(top, carina, habitus.trachea_radius)]
-    vessels, airways = [], []
-    for side, hilum in enumerate(np.array(place) for place in anatomy.hila):
-        inside = (anatomy.lungs < -3) & (anatomy.right_lung if side == 0 else ~anatomy.right_lung)
-        places = np.argwhere(inside)
-        for kind in range(2):
-            chosen = places[rng.integers(0, len(places), size=num_tips)] + rng.random((num_tips, 3)) - 0.5
-            tips = chosen * np.array(grid.spacing_mm) + np.array(grid.origin_mm)
-            root = hilum + np.array([0.0, 0.0, 0.0]) + (np.array([-14.0, -6.0, 0.0]) if kind else 0.0)
-            tree = grow_tree(root, tips, 6.6 if kind == 0 else 6.2, rng)
-            vessels.append(tree)
-            if kind == 0:
-                bronchi = tree.thicker_than(1.15)
-                beside = np.array([1.0, 0.7, -0.4])
-                shift = beside[None, :] * (bronchi.radius * 1.5)[:, None]
-                airways.append(Tubes(bronchi.start + shift, bronchi.end + shift, bronchi.radius * 0.8))
-        stems.append((carina, hilum, habitus.trachea_radius * 0.72))
-    stem = Tubes(*(np.array([part[item] for part in stems]) for item in range(3)))
-    return Trees(sum(vessels[1:], vessels[0]), sum(airways, stem))
-
-
-def widen_airways(airways: Tubes, maps: DiseaseMaps, grid: Grid, factor: float) -> Tubes:
-    """Traction: airways inside reticulation and honeycombing are wider and tortuous."""
-    if factor <= 1:
-        return airways
-    middle = (airways.start + airways.end) / 2
-    index = np.round((middle - np.array(grid.origin_mm)) / np.array(grid.spacing_mm)).astype(np.intp)
-    index = np.clip(index, 0, np.array(grid.shape) - 1)
-    pull = np.maximum(maps.reticulation, maps.honeycombing)[index[:, 0], index[:, 1], index[:, 2]]
-    return Tubes(airways.start, airways.end, airways.radius * (1 + (factor - 1) * pull))
-
-
-def _bounding_box(lungs: Field, coarse: Grid, fine: Grid, margin_mm: float) -> tuple[slice, slice, slice]:
-    """Fine-grid box around the lungs."""
+def _box(inside: Field, coarse: Grid, fine: Grid) -> tuple[slice, slice, slice]:
+    """Fine-grid box around the coarse points that are inside."""
     box = []
-    inside = lungs < margin_mm
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
         hits = np.flatnonzero(inside.any(axis=others))
@@ -111,36 +93,32 @@ def _bounding_box(lungs: Field, coarse: Grid, fine: Grid, margin_mm: float) -> t
 class Renderer:
     """Composes slices. Holds what every slice needs."""
 
-    def __init__(
-        self,
-        *,
-        grid: Grid,
-        habitus: Habitus,
-        anatomy: Anatomy,
-        plan: DiseasePlan,
-        maps: DiseaseMaps,
-        trees: Trees,
-        rng: np.random.Generator,
-    ) -> None:
-        self._grid, self._habitus, self._anatomy, self._plan, self._maps = grid, habitus, anatomy, plan, maps
+    def __init__(self, grid: Grid, contents: Contents, rng: np.random.Generator) -> None:
+        self._grid, self._in = grid, contents
+        anatomy = contents.anatomy
         self._sampler = SliceSampler(anatomy.grid, grid)
         self._width = float(np.cbrt(np.prod(grid.spacing_mm)))
-        box = _bounding_box(anatomy.lungs, anatomy.grid, grid, 14.0)
+        near = (anatomy.body < AROUND_BODY_MM) | (anatomy.lungs < AROUND_LUNGS_MM)
+        body = _box(near, anatomy.grid, grid)
+        self._body_window = Window(body[1], body[2])
+        box = _box(anatomy.lungs < AROUND_LUNGS_MM, anatomy.grid, grid)
         self._slices, self._window = box[0], Window(box[1], box[2])
+        self._inner = Window(
+            slice(box[1].start - body[1].start, box[1].stop - body[1].start),
+            slice(box[2].start - body[2].start, box[2].stop - body[2].start),
+        )
         origin = tuple(grid.origin_mm[a] + grid.spacing_mm[a] * box[a].start for a in range(3))
         shape = tuple(part.stop - part.start for part in box)
         self._lung_grid = Grid((shape[0], shape[1], shape[2]), grid.spacing_mm, (origin[0], origin[1], origin[2]))
-        self._vessels = draw_tubes(trees.vessels, self._lung_grid)
-        airways = widen_airways(trees.airways, maps, anatomy.grid, plan.traction)
+        self._vessels = draw_tubes(contents.vessels, self._lung_grid)
+        airways, sizes = contents.airways, contents.settings.airways
         self._lumen = draw_tubes(airways, self._lung_grid)
-        walls = Tubes(airways.start, airways.end, airways.radius + 0.4 + 0.12 * airways.radius)
-        self._walls = draw_tubes(walls, self._lung_grid)
-        self._mottle = smooth_noise(anatomy.grid, 16, rng)
-        self._streaks = smooth_noise(anatomy.grid, 9, rng)
-        self._fine = smooth_noise(self._lung_grid.coarsened(1.6), 3.5, rng)
-        self._fine_sampler = SliceSampler(self._lung_grid.coarsened(1.6), self._lung_grid)
-        self._right = anatomy.right_lung.astype(np.float32)
-        self._placement = TilePlacement.draw(rng)
+        wall = airways.radius + sizes.wall_mm + sizes.wall_share * airways.radius
+        self._walls = draw_tubes(Tubes(airways.start, airways.end, wall), self._lung_grid)
+        fine = self._lung_grid.coarsened(FINE_STEP_MM)
+        self._fine, self._fine_sampler = smooth_noise(fine, FINE_MM, rng), SliceSampler(fine, self._lung_grid)
+        self._side = np.where(grid.axis(2)[0, :, box[2]] < 0, 1, 2).astype(np.uint8)
+        self._background = table_under(contents.habitus, grid.axis(1)[0], grid.axis(2)[0], self._width)
 
     def render(self) -> Phantom:
         """All slices."""
@@ -148,65 +126,90 @@ class Renderer:
         lungs = np.zeros(self._grid.shape, np.uint8)
         disease = np.zeros(self._grid.shape, np.uint8)
         for index in range(self._grid.shape[0]):
-            self._body(index, hu[index])
+            skin, noise = self._body(index, hu[index])
             if self._slices.start <= index < self._slices.stop:
-                self._chest(index, hu[index], lungs[index], disease[index])
-        return Phantom(hu, lungs, disease)
+                self._chest(index, hu[index], lungs[index], disease[index], skin, noise)
+        return Phantom(hu, lungs, disease, self._body_window)
 
-    def _body(self, index: int, out: Field) -> None:
-        """Everything but lungs, vessels and airways."""
-        anatomy, sample, width = self._anatomy, self._sampler.slice, self._width
-        body = sample(anatomy.body, index)
-        streaks = sample(self._streaks, index)
-        muscle = sample(anatomy.muscle, index) + 5 * np.clip(np.abs(streaks) - 1.2, 0, 2)
-        tissue = np.float32(FAT_HU) + np.float32(9) * streaks
-        tissue += coverage(muscle, width) * (np.float32(MUSCLE_HU) - tissue)
-        organs = coverage(sample(anatomy.organs, index), width)
-        tissue += organs * (sample(anatomy.organ_hu, index) + np.float32(4) * streaks - tissue)
-        bones = coverage(sample(anatomy.bones, index), width)
-        tissue += bones * (sample(anatomy.bone_hu, index) - tissue)
-        tissue += coverage(np.abs(body + 1) - 1, width) * (SKIN_HU - tissue)
-        out[...] = AIR_HU
-        out += coverage(sample(anatomy.table, index), width) * (TABLE_HU - AIR_HU)
-        out += coverage(body, width) * (tissue - out)
-
-    def _chest(self, index: int, out: Field, lungs: NDArray[np.uint8], disease: NDArray[np.uint8]) -> None:
-        """Lungs with disease, vessels and airways, inside the box around the lungs."""
-        place, within = self._window, index - self._slices.start
-        window = out[place.rows, place.columns]
+    def _body(self, index: int, out: Field) -> tuple[Field, tuple[Field, Field]]:
+        """Everything but lungs, vessels and airways; gives back the skin's distance and the noise, in the body's box."""
+        anatomy, width, place = self._in.anatomy, self._width, self._body_window
 
         def sample(field: Field) -> Field:
             return self._sampler.slice(field, index, place)
 
-        edge = sample(self._anatomy.lungs)
-        lung, label = self._lung(index, sample)
+        out[...] = self._background
+        window = out[place.rows, place.columns]
+        body = sample(anatomy.body)
+        mottle, streaks = sample(self._in.lobules.mottle), sample(self._in.lobules.streaks)
+        if self._in.habitus.cloth > 0:
+            gap = np.float32(self._in.habitus.cloth) + np.float32(1.3) * mottle
+            window += self._thin_sheet(np.abs(body - np.maximum(gap, 1.5)), 0.7) * (CLOTH_HU - AIR_HU)
+        muscle = sample(anatomy.muscle) + 4 * np.clip(np.abs(streaks) - np.float32(1.3), 0, 2)
+        tissue = np.float32(FAT_HU) + np.float32(8) * streaks
+        tissue += coverage(muscle, width) * (np.float32(MUSCLE_HU) + np.float32(5) * mottle - tissue)
+        organs = coverage(sample(anatomy.organs), width)
+        tissue += organs * (sample(anatomy.organ_hu) + np.float32(4) * streaks - tissue)
+        bones = coverage(sample(anatomy.bones), width)
+        tissue += bones * (sample(anatomy.bone_hu) * (1 + np.float32(0.08) * streaks) - tissue)
+        tissue += coverage(np.abs(body + 1) - 1, width) * (SKIN_HU - tissue)
+        window += coverage(body, width) * (tissue - window)
+        return body, (mottle, streaks)
+
+    def _chest(
+        self,
+        index: int,
+        out: Field,
+        lungs: NDArray[np.uint8],
+        disease: NDArray[np.uint8],
+        skin: Field,
+        noise: tuple[Field, Field],
+    ) -> None:
+        """Lungs with disease, vessels and airways, inside the box around the lungs."""
+        place, inner, within = self._window, self._inner, index - self._slices.start
+        window = out[place.rows, place.columns]
+        noise = (noise[0][inner.rows, inner.columns], noise[1][inner.rows, inner.columns])
+        edge = self._sampler.slice(self._in.anatomy.lungs, index, place)
+        lung, label = self._lung(index, noise)
         window += coverage(edge, self._width) * (lung - window)
         near = coverage(edge - 12, 4.0)
-        vessels = self._vessels[within] * near
-        window += vessels * (np.maximum(window, np.float32(45)) - window)
-        window += self._walls[within] * near * (np.maximum(window, np.float32(20)) - window)
-        body = coverage(sample(self._anatomy.body) + 6, self._width)
-        window += self._lumen[within] * body * (np.float32(-985) - window)
+        window += self._vessels[within] * near * (np.maximum(window, VESSEL_HU) - window)
+        window += self._walls[within] * near * (np.maximum(window, AIRWAY_WALL_HU) - window)
+        body = coverage(skin[inner.rows, inner.columns] + 6, self._width)
+        window += self._lumen[within] * body * (LUMEN_HU - window)
         is_lung = edge < 0
-        lungs[place.rows, place.columns] = np.where(is_lung, np.where(sample(self._right) >= 0.5, 1, 2), 0)
-        disease[place.rows, place.columns] = np.where(is_lung, label, 0)
+        lungs[place.rows, place.columns] = is_lung * self._side
+        disease[place.rows, place.columns] = is_lung * label
 
-    def _lung(self, index: int, sample: Sampler) -> tuple[Field, NDArray[np.uint8]]:
+    def _lung(self, index: int, noise: tuple[Field, Field]) -> tuple[Field, NDArray[np.uint8]]:
         """Parenchyma with disease, and the label of each pixel."""
-        habitus = self._habitus
+        habitus, anatomy = self._in.habitus, self._in.anatomy
+
+        def sample(field: Field) -> Field:
+            return self._sampler.slice(field, index, self._window)
+
+        side = np.float32(-1 if habitus.is_prone else 1)
         y = self._lung_grid.axis(1)[0]
-        side = -1.0 if habitus.is_prone else 1.0
-        dependent = np.clip(np.float32(0.5) + np.float32(side) * y / np.float32(2 * habitus.chest_half_depth), 0, 1)
-        mottle, streaks = sample(self._mottle), sample(self._streaks)
+        dependent = np.clip(np.float32(0.5) + side * y / np.float32(2 * habitus.chest_half_depth), 0, 1)
         fine = self._fine_sampler.slice(self._fine, index - self._slices.start)
-        lung = np.float32(habitus.base_density) + np.float32(habitus.gravity) * dependent
-        lung = lung + np.float32(12) * mottle + np.float32(16) * fine
-        lung += self._thin_sheet(sample(self._anatomy.fissures), FISSURE_MM) * np.float32(FISSURE_HU)
-        painter = LobularPainter(
-            self._placement, self._lung_grid, index - self._slices.start, self._width, mottle, streaks
+        lung = np.float32(habitus.base_density) + np.float32(habitus.gravity) * dependent * dependent
+        lung = lung + np.float32(11) * noise[0] + np.float32(14) * fine
+        lung += self._thin_sheet(sample(anatomy.fissures), FISSURE_MM) * FISSURE_HU
+        if habitus.atelectasis > 0:
+            near = np.clip(1 + sample(anatomy.thorax) / np.float32(habitus.atelectasis), 0, 1)
+            lung += near * np.clip(4 * dependent - np.float32(3), 0, 1) * ATELECTASIS_HU
+        painter = SlicePainter(
+            lung,
+            maps=self._in.maps,
+            plan=self._in.plan,
+            settings=self._in.settings,
+            sample=sample,
+            cells=LobularPainter.of_slice(
+                self._in.lobules, self._lung_grid, index - self._slices.start, self._width, noise
+            ),
+            fine=fine,
         )
-        label = paint_slice(lung, self._maps, self._plan, sample, painter, fine)
-        return lung, label
+        return lung, painter.paint()
 
     def _thin_sheet(self, distance: Field, thickness_mm: float) -> Field:
         """Share of a pixel taken by a sheet thinner than the pixel."""

@@ -5,21 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from data_pipeline.phantoms.body_frame import Frame
+from data_pipeline.phantoms.chest_wall import SCAPULA_MM, ChestWall
 from data_pipeline.phantoms.grid import Field
 from data_pipeline.phantoms.habitus import Habitus
-from data_pipeline.phantoms.shapes import FAR_MM, circle, superellipse
+from data_pipeline.phantoms.shapes import circle, ellipsoid, superellipse
 
 MARROW_HU = 170.0
 CORTEX_HU = 620.0
 CARTILAGE_HU = 110.0
 DISC_HU = 78.0
+RIB_SLOPE = np.float32(2.3)  # rib spacings a rib falls from back to side, and again from side to front
 GIRDLE_FROM = 0.45  # share of lung height above which there are shoulder blades
 
 
 def spine_of(habitus: Habitus, frame: Frame) -> tuple[Field, Field, Field]:
     """Vertebrae with discs, canal, arches and processes: distance, HU, and distance to the vertebral bodies alone."""
-    centre_y = frame.centre_y + frame.half_depth * 0 + np.float32(habitus.chest_half_depth - 27)
-    y = frame.y - centre_y
+    y = frame.y - frame.spine_y
     body = superellipse(frame.x, y, 17.0, 13.5)
     period = np.float32(habitus.rib_spacing * 0.92)
     phase = np.abs(np.mod(frame.z, period) / period - 0.5)
@@ -35,14 +36,14 @@ def spine_of(habitus: Habitus, frame: Frame) -> tuple[Field, Field, Field]:
     return np.minimum(body, posterior), values, body
 
 
-def rib_cage(habitus: Habitus, frame: Frame, thorax: Field) -> tuple[Field, Field]:
+def rib_cage(habitus: Habitus, frame: Frame, wall: ChestWall) -> tuple[Field, Field]:
     """Sloping ribs, costal cartilage, sternum, clavicles and shoulder blades: distance and HU."""
     spacing = np.float32(habitus.rib_spacing)
     front = np.clip((frame.centre_y - frame.y) / np.float32(habitus.chest_half_depth), -1, 1)
     sideways = np.abs(frame.x) / np.float32(habitus.chest_half_width)
-    level = frame.z + spacing * (1.35 * front + (1 - front) * np.float32(0.75) * sideways)
-    vertical = (np.mod(level, spacing) - spacing / 2) * np.float32(0.62)
-    depth = thorax - 5.5
+    level = frame.z + spacing * (RIB_SLOPE * front + (1 - front) * np.float32(0.75) * sideways)
+    vertical = (np.mod(level, spacing) - spacing / 2) * np.float32(0.45)
+    depth = wall.thorax - 5.5
     rib = np.sqrt(depth * depth + vertical * vertical) - 4.2
     rib = np.maximum(rib, (frame.z - np.float32(1.0 * habitus.lung_height)) * 0.7)
     cartilage = (front > 0.62) & (np.abs(frame.x) < 62)
@@ -53,27 +54,29 @@ def rib_cage(habitus: Habitus, frame: Frame, thorax: Field) -> tuple[Field, Fiel
     sternum = np.maximum(sternum, np.abs(frame.height - 0.60) * np.float32(habitus.lung_height) - 78)
     values = np.where(sternum < rib, np.float32(230), values)
     bones = np.minimum(rib, sternum)
-    first = int(np.searchsorted(frame.height.ravel(), GIRDLE_FROM))
-    girdle = _shoulder_girdle(habitus, frame.above(first))
-    values[first:] = np.where(girdle < bones[first:], np.float32(420), values[first:])
-    bones[first:] = np.minimum(bones[first:], girdle)
+    part, above = frame.slab(GIRDLE_FROM, 2.0)
+    girdle = _shoulder_girdle(habitus, above, wall, part)
+    values[part] = np.where(girdle < bones[part], np.float32(420), values[part])
+    bones[part] = np.minimum(bones[part], girdle)
     return bones, values.astype(np.float32)
 
 
-def _shoulder_girdle(habitus: Habitus, frame: Frame) -> Field:
-    """Shoulder blades and clavicles."""
-    bones: Field = np.full((1, 1, 1), FAR_MM, np.float32)
+def _shoulder_girdle(habitus: Habitus, frame: Frame, wall: ChestWall, part: slice) -> Field:
+    """Shoulder blades on the back of the rib cage, clavicles, heads of the humeri."""
+    blade = np.abs(wall.thorax[part] - np.float32(SCAPULA_MM)) - 2.6
+    bones = np.maximum(blade, (np.float32(0.35) - wall.blade[part]) * 60)
     for side in (-1.0, 1.0):
-        blade_y = frame.centre_y + frame.half_depth * 0.55 + 34
-        tilt = (frame.x - side * 98) * np.float32(side * 0.75)
-        blade = superellipse(frame.x - side * 98, frame.y - blade_y + tilt, 44.0, 4.0)
-        blade = np.maximum(blade, np.abs(frame.height - 0.80) * np.float32(habitus.lung_height) - 62)
-        clavicle_y = frame.centre_y - frame.half_depth - 22 + np.abs(frame.x) * np.float32(0.18)
-        rise = frame.z - np.float32(habitus.lung_height) * 0.95 - (np.abs(frame.x) - 60) * np.float32(0.22)
-        clavicle = np.sqrt((frame.y - clavicle_y) ** 2 + rise**2) - 6.5
-        clavicle = np.maximum(clavicle, np.abs(frame.x - side * 85) - 62)
-        bones = np.minimum(bones, np.minimum(blade, clavicle))
-    return bones
+        clavicle_y = frame.centre_y - frame.half_depth - 16 + np.abs(frame.x) * np.float32(0.18)
+        rise = frame.z - np.float32(habitus.lung_height) * 0.96 - (np.abs(frame.x) - 60) * np.float32(0.22)
+        clavicle = np.sqrt((frame.y - clavicle_y) ** 2 + rise**2) - 6.0
+        clavicle = np.maximum(clavicle, np.abs(frame.x - side * 80) - 58)
+        offsets = (
+            frame.z - np.float32(1.04 * habitus.lung_height),
+            frame.y - 12,
+            frame.x - np.float32(side * (habitus.chest_half_width + 10)),
+        )
+        bones = np.minimum(bones, np.minimum(clavicle, ellipsoid(offsets, (24, 21, 21))))
+    return np.asarray(bones)
 
 
 def _upper_depth(frame: Frame, habitus: Habitus) -> Field:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_pipeline.phantoms.grid import Field, Grid
 
@@ -110,19 +111,19 @@ class TilePlacement:
         sign = np.where(rng.random(3) < 0.5, 1, -1)
         return cls((float(shift[0]), float(shift[1]), float(shift[2])), (int(sign[0]), int(sign[1]), int(sign[2])))
 
-    def lookup(self, cell_mm: float, z: float, y: Field, x: Field) -> tuple[Field, Field, Field]:
-        """Indices into the tile of points of one slice.
+    def lookup(self, cell_mm: float, z: float, y: Field, x: Field) -> NDArray[np.int32]:
+        """Flat indices into the tile of points of one slice.
 
         Args:
             cell_mm: Size of a cell.
             z: Height of the slice, mm.
-            y: Rows, mm, broadcastable to (Y, X); may be warped.
-            x: Columns, mm, broadcastable to (Y, X); may be warped.
+            y: Rows, mm; may be bent.
+            x: Columns, mm, broadcastable with the rows; may be bent.
         """
         count = CELLS_PER_EDGE * SAMPLES_PER_CELL
         scale = np.float32(SAMPLES_PER_CELL / cell_mm)
-        parts = []
+        index: NDArray[np.int32] = np.zeros((), np.int32)
         for value, shift, sign in zip((np.float32(z), y, x), self.shift, self.sign, strict=True):
             samples = np.asarray(value) * np.float32(scale * sign) + np.float32(shift * SAMPLES_PER_CELL + 64 * count)
-            parts.append(np.asarray(samples).astype(np.int32) % count)
-        return parts[0], parts[1], parts[2]
+            index = index * np.int32(count) + np.asarray(samples).astype(np.int32) % np.int32(count)
+        return index

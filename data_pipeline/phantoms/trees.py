@@ -12,7 +12,7 @@ from data_pipeline.phantoms.randomness import STABLE_DECIMALS
 
 Points = NDArray[np.float64]
 
-MURRAY_EXPONENT = 2.7  # parent radius^e = sum of child radii^e; 2.7 rather than 3 for lung arteries (assumed)
+MURRAY_EXPONENT = 2.65  # parent radius^e = sum of child radii^e; under 3, so that thin branches prevail (fitted, docs)
 PATH_SHARE = 0.45  # weight of the way already travelled from the root when a new tip looks for its parent
 STEP_MM = 0.6  # step of the dots that draw thin tubes, at most this share of a voxel and this length
 
@@ -39,10 +39,17 @@ class Tubes:
             np.concatenate([self.radius, other.radius]),
         )
 
-    def thicker_than(self, radius_mm: float) -> Tubes:
-        """The pieces of at least a radius."""
-        keep = self.radius >= radius_mm
+    def where(self, keep: NDArray[np.bool_]) -> Tubes:
+        """Some of the pieces."""
         return Tubes(self.start[keep], self.end[keep], self.radius[keep])
+
+    def between(self, low_mm: float, high_mm: float) -> Tubes:
+        """The pieces whose radius is at least ``low_mm`` and below ``high_mm``."""
+        return self.where((self.radius >= low_mm) & (self.radius < high_mm))
+
+    def at_least(self, radius_mm: float) -> Tubes:
+        """The same pieces, none thinner than a radius."""
+        return Tubes(self.start, self.end, np.maximum(self.radius, radius_mm))
 
 
 def grow_tree(root: Points, tips: Points, root_radius_mm: float, rng: np.random.Generator) -> Tubes:
@@ -88,7 +95,7 @@ def draw_tubes(tubes: Tubes, grid: Grid) -> Field:
     thin = Tubes(tubes.start[~is_thick], tubes.end[~is_thick], tubes.radius[~is_thick])
     if len(thin.radius):
         _add_dots(canvas, thin, grid, min(STEP_MM * voxel, 2.0))
-    return np.minimum(canvas, 1)
+    return np.minimum(canvas, 1, out=canvas)
 
 
 def _draw_capsule(canvas: Field, grid: Grid, start: Points, end: Points, radius: float) -> None:
