@@ -13,45 +13,46 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from data_pipeline.case_matching import MatchedCase, match_cases
 from data_pipeline.discovery import Survey, survey
 from data_pipeline.manifest import read_cases
 from data_pipeline.volume_reading import read_study
 from domain.affine import Affine
-from domain.antibodies import AntibodyVocabulary, load_antibody_vocabulary
 from domain.batch_keys import AFFINE, FINDINGS, IMAGE_AFFINE, LUNG_MASK, QUANTITATIVE_TABLE, VOLUME
 from domain.command_line import configure_logging, run_command
 from domain.config_files import config_path
-from domain.covariates import CovariateVocabulary, load_covariate_vocabulary
-from domain.errors import ArtefactError, ExitCode, InputError, ScanFolderError, StudyError
-from domain.findings import Decision, Finding, Stage, decide
+from domain.errors import ExitCode, ScanFolderError
 from domain.patterns import load_pattern_vocabulary
 from domain.progress import StepProgress
-from domain.records import Case, CaseResult, FindingRecord, Prediction, SeriesRef, StudyTask
+from domain.records import Case, CaseResult, FindingRecord, Prediction, StudyTask
 from domain.settings import InferSettings
 from domain.specs import PreprocessSpec
 from domain.strict_yaml import load_settings
-from domain.volume import Volume
 from inference.arguments import parse, settings_of
 from inference.dry_run import estimate_run
+from inference.incoming import fetch, receive, send_results
 from inference.ledger import CASES, PRIVATE
+from inference.machine import shares_network
 from inference.merging import merge_runs
 from inference.private_files import case_key, open_log, run_secret, write_keys, write_series
 from inference.results import make_result, refused
 from inference.run_facts import Results, run_facts
 from inference.runner import RunOptions, RunSummary, Study, StudyFinished, run_studies
-from inference.watching import WatchTimes, follow
-from inference.worker import StagedWorker, Worker
-from models.artefact_format import no_network, read_manifest
-from reports import run_outputs
+from inference.shared_stage import MakeHandler, StageClient
+from inference.worker import MakeClientWorker, MakeWorker, StagedWorker, StageWork
+from models.model_facts import QUANTIFY_SPEC, ModelFacts
+from models.stop_watch import StopWatch
+from reports import dicom_results, run_outputs
 from reports.pictures import write_case_pictures
 
 if TYPE_CHECKING:
     from models.artefact import Artefact
+    from models.ensemble import NetworkOutput
 
-QUANTIFY_SPEC = "preprocess/quantify_only.yaml"
 NO_MODEL = "no model: lungs and quantitative CT only"
 logger = logging.getLogger("infer")
 KeepStudies = Callable[[list[Study]], list[Study]]
@@ -63,21 +64,19 @@ KeepStudies = Callable[[list[Study]], list[Study]]
 class HrctWorker(StagedWorker):
     """Reads a study; what is done with the volume is for the two workers below."""
 
-    def __init__(self, cases_dir: Path, dicom_dir: Path | None = None) -> None:
+    def __init__(self, cases_dir: Path) -> None:
         self.cases_dir = cases_dir
-        self.dicom_dir = dicom_dir  # None: no DICOM results are asked for
 
-    def read(self, task: StudyTask) -> tuple[Volume, SeriesRef, float]:
-        """Files to HU, the series that was read (the next best where the chosen one fails), and the seconds it took.
+    def read(self, task: StudyTask, payload: object = None) -> InHand:
+        """Files to HU; the next best series where the chosen one fails.
 
         Raises:
             StudyError: The series cannot be read, or what was read is no HU volume of a chest.
         """
+        del payload
         start = time.perf_counter()
         series, volume = read_study(task.series)
-        if decide(volume.findings) is Decision.REJECT:
-            raise refusal(volume.findings)
-        return volume, series, time.perf_counter() - start
+        return InHand(replace(task, series=series), {VOLUME: volume}, {"read": time.perf_counter() - start})
 
     def draw(self, key: str, item: Mapping[str, Any], evidence: Any = None) -> dict[str, str]:
         """Write the pictures of one study: file name -> caption."""
@@ -92,48 +91,102 @@ class HrctWorker(StagedWorker):
         )
 
 
-class ModelWorker(HrctWorker):
-    """Pattern and prognosis. Made once per worker process, where it loads and tests the model."""
+@dataclass(frozen=True, slots=True)
+class InHand:
+    """A study between two stages.
 
-    def __init__(self, model: Path, device: str, cases_dir: Path, dicom_dir: Path | None = None) -> None:
+    Attributes:
+        task: With the series that was read.
+        item: What is known of it (``domain.batch_keys``).
+        seconds: Per stage so far.
+    """
+
+    task: StudyTask
+    item: dict[str, Any]
+    seconds: dict[str, float]
+
+
+class ModelWorker(HrctWorker):
+    """Pattern and prognosis. Made once per worker process, where it loads and tests the model.
+
+    Args:
+        model: Model folder.
+        device: Of the network.
+        cases_dir: Where pictures go.
+        dicom_dir: Where DICOM results go; None: none are asked for.
+        client: Line to the process that runs the network; None: it is run here.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        device: str,
+        cases_dir: Path,
+        dicom_dir: Path | None = None,
+        client: StageClient | None = None,
+    ) -> None:
         from models.artefact import load_artefact
 
-        super().__init__(cases_dir, dicom_dir)
-        self.artefact = load_artefact(model, device=device)
+        super().__init__(cases_dir)
+        self.dicom_dir = dicom_dir
+        self.client = client
+        self.artefact = load_artefact(model, device=device, with_network=client is None)
 
-    def finish(self, task: StudyTask, payload: object) -> CaseResult:
-        """HU to result and pictures.
+    @property
+    def stages(self) -> tuple[StageWork, ...]:
+        """Where the network runs elsewhere, the next study is prepared meanwhile."""
+        if self.client is None:
+            return self.read, lambda task, payload: self.answer(task, self.prepare(task, payload))
+        return self.read, self.prepare, self.answer
+
+    def prepare(self, task: StudyTask, payload: Any) -> InHand:
+        """HU to lungs, quantitative CT and the network's input.
 
         Raises:
             StudyError: No lungs are found.
         """
-        volume, series, read_seconds = cast("tuple[Volume, SeriesRef, float]", payload)
-        task = replace(task, series=series)
-        case = task.case or Case(task.case_key, task.case_key)
-        analysis = self.artefact.analyse(volume, antibodies=case.antibodies, covariates=case.covariates)
-        assert analysis.item is not None
+        del task
         start = time.perf_counter()
-        pictures = self.draw(task.case_key, analysis.item, analysis.pattern and analysis.pattern.evidence)
-        seconds = {"read": read_seconds} | analysis.seconds | {"pictures": time.perf_counter() - start}
+        item = self.artefact.prepare(payload.item[VOLUME])
+        return InHand(payload.task, item, payload.seconds | {"graph": time.perf_counter() - start})
+
+    def answer(self, task: StudyTask, payload: Any) -> CaseResult:
+        """Network, prognosis, pictures."""
+        task, item = payload.task, payload.item
+        case = task.case or Case(task.case_key, task.case_key)
+        watch = StopWatch()
+        output = self._run_network(item)
+        watch.lap("network")
+        analysis = self.artefact.conclude(item, output, antibodies=case.antibodies, covariates=case.covariates)
+        watch.lap("prognosis")
+        pictures = self.draw(task.case_key, item, analysis.pattern and analysis.pattern.evidence)
+        watch.lap("pictures")
+        seconds = payload.seconds | watch.seconds
         result = make_result(task.case_key, analysis.prediction, task, self.artefact.trained_on, seconds, pictures)
         if self.dicom_dir is not None:
-            write_dicom(result, task.series, analysis.item, self.dicom_dir)
+            dicom_results.write(result, item[LUNG_MASK][0], Affine(item[AFFINE]), task.series, self.dicom_dir)
         return result
 
+    def _run_network(self, item: Mapping[str, Any]) -> NetworkOutput:
+        from models.ensemble import NETWORK_KEYS, NetworkOutput
 
-def write_dicom(result: CaseResult, series: SeriesRef, item: Mapping[str, Any], folder: Path) -> None:
-    """Structured report and lung segmentation of one study; a study that did not come as DICOM files has none."""
-    from reports import dicom_seg, dicom_sr
+        if self.client is None:
+            return self.artefact.run_network([item])[0]
+        return NetworkOutput.from_arrays(self.client.ask({key: np.asarray(item[key]) for key in NETWORK_KEYS}))
 
-    if series.reader != "dicom" or not all(Path(name).is_file() for name in series.files):
-        logger.info("case %s did not come as DICOM files: no DICOM result", result.case_key)
-        return
-    sources = [Path(name) for name in series.files]
-    try:
-        dicom_sr.write(result, sources, folder / f"{result.case_key}_sr.dcm")
-        dicom_seg.write(item[LUNG_MASK][0], Affine(item[AFFINE]), sources, folder / f"{result.case_key}_seg.dcm")
-    except InputError as error:
-        logger.warning("case %s has no DICOM result: %s", result.case_key, error)
+
+class SharedNetwork:
+    """The network in a process of its own, for all workers: gathers their studies into batches. One per GPU."""
+
+    def __init__(self, model: Path, device: str) -> None:
+        from models.artefact import load_artefact
+
+        self.artefact = load_artefact(model, device=device)
+        self.batch_size = self.artefact.predictor.ensemble.batch_size
+
+    def __call__(self, requests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """One output per study."""
+        return [output.arrays() for output in self.artefact.run_network(requests)]
 
 
 class QuantifyWorker(HrctWorker):
@@ -145,7 +198,12 @@ class QuantifyWorker(HrctWorker):
         super().__init__(cases_dir)
         self.graph = build_preprocess(load_settings(PreprocessSpec, config_path(QUANTIFY_SPEC)))
 
-    def finish(self, task: StudyTask, payload: object) -> CaseResult:
+    @property
+    def stages(self) -> tuple[StageWork, ...]:
+        """Reading overlaps with the rest."""
+        return self.read, self.measure
+
+    def measure(self, task: StudyTask, payload: Any) -> CaseResult:
         """HU to measures and pictures.
 
         Raises:
@@ -153,54 +211,17 @@ class QuantifyWorker(HrctWorker):
         """
         from data_pipeline.graph import run_graph
 
-        volume, series, read_seconds = cast("tuple[Volume, SeriesRef, float]", payload)
-        task = replace(task, series=series)
-        start = time.perf_counter()
-        item = run_graph(self.graph, volume)
-        graph_seconds = time.perf_counter() - start
+        task, start = payload.task, time.perf_counter()
+        item = run_graph(self.graph, payload.item[VOLUME])
+        seconds = payload.seconds | {"graph": time.perf_counter() - start}
         measures = {name: value if value == value else None for name, value in item[QUANTITATIVE_TABLE].items()}
-        prediction = Prediction(
-            quantitative=measures, findings=tuple(FindingRecord.of(finding) for finding in item[FINDINGS])
-        )
+        findings = tuple(FindingRecord.of(finding) for finding in item[FINDINGS])
+        prediction = Prediction(quantitative=measures, findings=findings)
         pictures = self.draw(task.case_key, item)
-        seconds = {"read": read_seconds, "graph": graph_seconds}
         return make_result(task.case_key, prediction, task, NO_MODEL, seconds, pictures)
 
 
-def refusal(findings: Sequence[Finding]) -> StudyError:
-    """The first rejecting finding as the study's reason."""
-    first = next(finding for finding in findings if decide([finding]) is Decision.REJECT)
-    return StudyError(Stage.QUALITY, first.code, first.message)
-
-
 # ------------------------------------------------------------------------------------------------ one run
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What a run needs to know of its model without loading it."""
-
-    trained_on: str
-    digests: dict[str, str]
-    antibodies: AntibodyVocabulary
-    covariates: CovariateVocabulary
-
-    @classmethod
-    def of(cls, model: Path | None) -> ModelFacts:
-        """From the model's manifest; the shipped vocabularies where there is no model.
-
-        Raises:
-            ArtefactError: The folder is missing, changed, or of an unknown format.
-        """
-        antibodies, covariates = load_antibody_vocabulary(), load_covariate_vocabulary()
-        if model is None:
-            spec = load_settings(PreprocessSpec, config_path(QUANTIFY_SPEC))
-            return cls(NO_MODEL, {"model": "none", "graph": spec.digest}, antibodies, covariates)
-        manifest = read_manifest(model)
-        if manifest.preprocess is None:
-            raise ArtefactError(no_network(model))
-        digests = {"model": manifest.digest, "graph": manifest.preprocess.digest}
-        return cls(manifest.trained_on, digests, manifest.antibodies, manifest.covariates)
 
 
 @dataclass
@@ -213,13 +234,15 @@ class Session:
     secret: str
     progress: StepProgress
 
-    def make_worker(self) -> Callable[[], Worker]:
-        """What each worker process calls once."""
-        cases_dir = self.args.out / CASES
+    def workers(self) -> tuple[MakeWorker | MakeClientWorker, MakeHandler | None]:
+        """What each worker process calls once, and what the process of a shared network calls once."""
+        model, device, cases_dir = self.args.model, self.settings.device, self.args.out / CASES
         if self.args.quantify_only:
-            return partial(QuantifyWorker, cases_dir)
+            return partial(QuantifyWorker, cases_dir), None
         dicom_dir = self.args.out / PRIVATE / "dicom" if "dicom" in self.settings.formats else None
-        return partial(ModelWorker, self.args.model, self.settings.device, cases_dir, dicom_dir)
+        if shares_network(self.settings):
+            return partial(model_client, model, cases_dir, dicom_dir), partial(SharedNetwork, model, device)
+        return partial(ModelWorker, model, device, cases_dir, dicom_dir), None
 
     def find_studies(self) -> tuple[Survey, list[Study]]:
         """All headers and the case table, as one entry per study and per row; what is decided already is a result.
@@ -269,14 +292,15 @@ class Session:
             write_keys(args.out, [study for study in studies if isinstance(study, StudyTask)])
         log = open_log(args.out)
         try:
+            make_worker, make_handler = self.workers()
             summary = run_studies(
                 studies,
-                self.make_worker(),
+                make_worker,
                 args.out,
                 self.settings,
                 self.facts.digests,
                 progress=self._show,
-                options=RunOptions(shard=args.shard),
+                options=RunOptions(shard=args.shard, make_handler=make_handler),
             )
         finally:
             logging.getLogger().removeHandler(log)
@@ -291,7 +315,7 @@ class Session:
             summary = self.run(keep)
         except ScanFolderError:
             return
-        self.progress.say(sentence(summary))
+        self.progress.say(summary.sentence)
 
     def _show(self, finished: StudyFinished) -> None:
         self.progress("studies", finished.num_done, finished.num_studies)
@@ -320,6 +344,11 @@ class TableArtefact:
         return make_result(case.case_id, analysis.prediction, case, self._artefact.trained_on, analysis.seconds, {})
 
 
+def model_client(model: Path, cases_dir: Path, dicom_dir: Path | None, client: StageClient) -> ModelWorker:
+    """A worker whose network runs elsewhere; it needs no GPU itself."""
+    return ModelWorker(model, "cpu", cases_dir, dicom_dir, client)
+
+
 def study_name(row: MatchedCase) -> str:
     """What names a study without a row in the table: its UID, or its key where it has none."""
     assert row.study is not None
@@ -334,48 +363,6 @@ def write_reports(out: Path, summary: RunSummary, settings: InferSettings) -> No
 # ------------------------------------------------------------------------------------------------ the command
 
 
-def sentence(summary: RunSummary) -> str:
-    """What a run did, in one line."""
-    counts = ", ".join(f"{count} {status.value}" for status, count in sorted(summary.counts.items()))
-    return f"{counts or 'no study'} in {summary.wall_seconds:.1f} s ({summary.num_resumed} from an earlier run)"
-
-
-def receive(session: Session) -> None:
-    """Follow SCANS until Ctrl-C, with a DICOM listener that writes into it where one was asked for."""
-    args = session.args
-    times = WatchTimes(args.poll_s, args.quiet_s)
-
-    def look() -> None:
-        follow(args.scans, lambda watch: session.run_round(watch.complete), times)
-
-    if args.listen is None:
-        look()
-        return
-    from inference.dicom_listener import ListenerSettings, listening
-
-    with listening(args.scans, ListenerSettings(ae_title=args.ae_title, host=args.listen_host, port=args.listen)):
-        session.progress.say(f"listening as {args.ae_title} on {args.listen_host}:{args.listen}; Ctrl-C ends it")
-        look()
-
-
-def fetch(args: argparse.Namespace) -> None:
-    """Bring what a query finds on a DICOMweb server into SCANS."""
-    from inference.dicomweb import fetch_series, parse_query
-
-    came = fetch_series(args.from_dicomweb, parse_query(args.query), args.scans)
-    print(f"{came.num_series} series found, {came.num_fetched} fetched, {came.num_kept} there before")
-    for failure in came.failures:
-        print(f"  {failure}")
-
-
-def send_results(args: argparse.Namespace) -> None:
-    """Store the DICOM results on the server that the studies came from."""
-    from inference.dicomweb import send_back
-
-    files = sorted((args.out / PRIVATE / "dicom").glob("*.dcm"))
-    print(f"{send_back(args.from_dicomweb, files)} DICOM results stored on {args.from_dicomweb}")
-
-
 def main(arguments: Sequence[str]) -> ExitCode:
     """Run the command; say on screen what was done and where to look."""
     args = parse(arguments)
@@ -386,8 +373,8 @@ def main(arguments: Sequence[str]) -> ExitCode:
         write_reports(args.out, summary, settings)
     else:
         if args.from_dicomweb:
-            fetch(args)
-        facts = ModelFacts.of(args.model)
+            fetch(args.from_dicomweb, args.query, args.scans, print)
+        facts = ModelFacts.of(args.model, without_model=NO_MODEL)
         with StepProgress() as progress:
             session = Session(args, settings, facts, run_secret(args.out, args.secret), progress)
             if args.dry_run:
@@ -396,11 +383,11 @@ def main(arguments: Sequence[str]) -> ExitCode:
                 print("\n".join(estimate_run(studies, args.out, settings, facts.digests, options).sentences()))
                 return ExitCode.OK
             if args.watch or args.listen is not None:
-                receive(session)
+                receive(args, session.run_round, progress.say)
             summary = session.run()
         if args.send_back:
-            send_results(args)
-    print(sentence(summary))
+            send_results(args.from_dicomweb, args.out, print)
+    print(summary.sentence)
     print(f"look at {args.out / ('report.html' if 'html' in settings.formats else 'cases')}")
     return summary.exit_code
 

@@ -18,6 +18,9 @@ class PreprocessPort(Protocol):
     def build_preprocess(self, spec: PreprocessSpec, *, device: str = "cpu") -> Callable[[Any], Any]:
         """Build the deterministic graph of a spec."""
 
+    def split_preprocess(self, spec: PreprocessSpec, *, device: str = "cpu") -> tuple[Any, Any]:
+        """The same in two: what comes before the voxel-by-voxel steps at the end, and those."""
+
     def run_graph(self, compose: Callable[[Any], Any], volume: Volume) -> dict[str, Any]:
         """Send one volume through a built graph; keys as in ``domain.batch_keys``."""
 

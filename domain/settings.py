@@ -194,6 +194,9 @@ class InferSettings(Settings):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     engine: Literal["local", "ray"] = "local"
+    network_process: Literal["auto", "each", "shared"] = Field(
+        default="auto", description="each worker runs the network, or one process per GPU for all; auto: by the device"
+    )
     num_workers: int = Field(default=0, ge=0, description="0: chosen from cores and memory")
     formats: tuple[Literal["csv", "json", "html", "parquet", "dicom"], ...] = ("csv", "json", "html", "parquet")
     study_timeout_s: float = Field(default=600.0, gt=0)

@@ -62,6 +62,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _add_scale(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("many scans")
     group.add_argument("--engine", choices=("local", "ray"), default="local", help="processes here, or a Ray cluster")
+    group.add_argument(
+        "--network-process",
+        choices=("auto", "each", "shared"),
+        default="auto",
+        help="each worker runs the network, or one process per GPU does for all, in batches; auto: shared on a GPU",
+    )
     group.add_argument("--workers", type=int, default=0, help="worker processes; 0 chooses from cores and memory")
     group.add_argument("--study-timeout-s", type=float, default=600.0, help="a study that takes longer is stopped")
     group.add_argument("--study-memory-gib", type=float, default=8.0, help="a study that needs more is stopped")
@@ -101,6 +107,7 @@ def settings_of(args: argparse.Namespace) -> InferSettings:
     values = {
         "device": args.device,
         "engine": args.engine,
+        "network_process": args.network_process,
         "num_workers": args.workers,
         "formats": args.formats.split(","),
         "study_timeout_s": args.study_timeout_s,

@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -14,8 +15,10 @@ from domain.records import CaseResult, StudyTask
 from inference.failures import Failure, failed_result, failure_of_exit, out_of_memory, timed_out
 from inference.machine import gpu_of_worker
 from inference.memory_watch import GIB
-from inference.worker import MakeWorker
-from inference.worker_handle import STAGED_CAPACITY, WorkerHandle
+from inference.shared_stage import MakeHandler, StageAddress, StageClient
+from inference.stage_owners import StageOwner, StageOwners
+from inference.worker import MakeClientWorker, MakeWorker, Worker
+from inference.worker_handle import WorkerHandle
 from inference.worker_messages import Say, WorkerSetup
 
 logger = logging.getLogger(__name__)
@@ -53,16 +56,25 @@ class LocalEngine:
 
     def __init__(
         self,
-        make_worker: MakeWorker,
+        make_worker: MakeWorker | MakeClientWorker,
         num_workers: int,
         limits: Limits,
         *,
-        num_threads: int,
         gpus: tuple[str, ...] | None,
+        make_handler: MakeHandler | None = None,
     ) -> None:
-        self._setups = [
-            WorkerSetup(make_worker, num_threads, gpu_of_worker(index, gpus)) for index in range(num_workers)
-        ]
+        """Set up; nothing is started yet.
+
+        Args:
+            make_worker: Called once in each worker process, with its line to the shared stage where there is one.
+            num_workers: Processes, at least 1.
+            limits: Of one study.
+            gpus: Dealt out in turn: to the workers, or to the processes of the shared stage; None leaves them.
+            make_handler: Of a stage that one process per GPU runs for all workers; None for none.
+        """
+        self._make_owners = None if make_handler is None else partial(StageOwners, make_handler, gpus)
+        self._owners: StageOwners | None = None
+        self._make_worker, self._gpus = make_worker, gpus
         self._limits = limits
         self._workers: list[WorkerHandle | None] = [None] * num_workers
         self._waiting: deque[NumberedStudy] = deque()
@@ -82,6 +94,7 @@ class LocalEngine:
         self._on_result = on_result
         source = iter(studies)
         try:
+            # Only a study to run starts anything: a run whose studies are all done loads no model.
             while self._hand_out(source) or self._in_hand:
                 self._listen()
                 self._enforce_limits()
@@ -89,6 +102,8 @@ class LocalEngine:
         finally:
             for worker in self._living():
                 worker.kill()
+            if self._owners is not None:
+                self._owners.end()
 
     # ---------------------------------------------------------------------------------------- handing out
 
@@ -119,7 +134,14 @@ class LocalEngine:
             if len(self._living()) >= wanted:
                 return
             if worker is None:
-                self._workers[place] = WorkerHandle(self._setups[place])
+                self._workers[place] = WorkerHandle(self._setup_of(place))
+
+    def _setup_of(self, place: int) -> WorkerSetup:
+        if self._make_owners is None:
+            return WorkerSetup(self._make_worker, gpu_of_worker(place, self._gpus))  # type: ignore[arg-type]
+        self._owners = self._owners or self._make_owners()
+        address = self._owners.address_of(place)
+        return WorkerSetup(partial(_make_client_worker, self._make_worker, address), gpu="")  # type: ignore[arg-type]
 
     def _living(self) -> list[WorkerHandle]:
         return [worker for worker in self._workers if worker is not None]
@@ -127,9 +149,13 @@ class LocalEngine:
     # ---------------------------------------------------------------------------------------- listening
 
     def _listen(self) -> None:
-        by_connection = {worker.connection: worker for worker in self._living()}
-        for connection in wait(list(by_connection), timeout=POLL_S):
-            worker = by_connection[connection]  # type: ignore[index]
+        workers = {worker.connection: worker for worker in self._living()}
+        owners = self._owners.by_connection() if self._owners is not None else {}
+        for connection in wait([*workers, *owners], timeout=POLL_S):
+            if connection in owners:
+                _hear_owner(owners[connection])
+                continue
+            worker = workers[connection]  # type: ignore[index]
             try:
                 message = worker.connection.recv()
             except (EOFError, OSError):
@@ -140,10 +166,10 @@ class LocalEngine:
     def _hear(self, worker: WorkerHandle, message: tuple[Any, ...]) -> None:
         said, *rest = message
         if said is Say.READY:
-            worker.is_ready, worker.capacity = True, STAGED_CAPACITY if rest[0] else 1
+            worker.is_ready, worker.capacity = True, rest[0]
             self._start_failures = 0
         elif said is Say.BROKEN:
-            raise WorkerStartError(rest[0] if rest[1] else f"the worker cannot be made: {rest[0]}; see the private log")
+            raise _start_error(*rest)
         elif said is Say.BEGAN:
             worker.clocks[rest[0]].start()
         elif said is Say.WAITS:
@@ -204,6 +230,31 @@ class LocalEngine:
         for worker in self._living():
             worker.stop()
         self._workers = [None] * len(self._workers)
+
+
+def _make_client_worker(make_worker: MakeClientWorker, address: StageAddress) -> Worker:
+    """In a worker process: a worker with a line to the shared stage."""
+    return make_worker(StageClient(address))
+
+
+def _hear_owner(owner: StageOwner) -> None:
+    """What the process of a shared stage says, or that it is gone."""
+    try:
+        said, *rest = owner.connection.recv()
+    except (EOFError, OSError):
+        if not owner.restart():
+            raise WorkerStartError("the process that runs the network dies while it starts") from None
+        return
+    if said is Say.READY:
+        owner.is_ready = True
+    elif said is Say.BROKEN:
+        raise _start_error(*rest)
+    elif said is Say.LOG:
+        _relay(*rest)
+
+
+def _start_error(text: str, is_users_mistake: bool) -> WorkerStartError:  # noqa: FBT001 - as it comes in the message
+    return WorkerStartError(text if is_users_mistake else f"the worker cannot be made: {text}; see the private log")
 
 
 def _relay(level: int, name: str, text: str, traceback: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from domain.settings import InferSettings
 from inference.memory_watch import GIB, usable_bytes
 
 GPU_NODES = Path("/dev")
@@ -42,6 +43,15 @@ def visible_gpus(device: str) -> tuple[str, ...] | None:
         return tuple(name.strip() for name in given.split(",") if name.strip())
     nodes = sorted(int(path.name[6:]) for path in GPU_NODES.glob("nvidia[0-9]*") if path.name[6:].isdigit())
     return tuple(str(number) for number in nodes) or None
+
+
+def shares_network(settings: InferSettings) -> bool:
+    """One process per GPU runs the network for all workers: where that is asked for, or where there is a GPU."""
+    if settings.engine != "local":
+        return False
+    if settings.network_process == "auto":
+        return bool(visible_gpus(settings.device))
+    return settings.network_process == "shared"
 
 
 def gpu_of_worker(worker_index: int, gpus: tuple[str, ...] | None) -> str | None:

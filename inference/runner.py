@@ -23,10 +23,11 @@ from inference.failures import Failure, failed_result
 from inference.input_digest import input_digest, newest_change
 from inference.ledger import Ledger
 from inference.local_engine import Limits, LocalEngine, NumberedStudy
-from inference.machine import choose_num_workers, num_cores, visible_gpus
+from inference.machine import choose_num_workers, visible_gpus
 from inference.output_lock import locked_output
 from inference.ray_engine import RayEngine
-from inference.worker import MakeWorker, guarded
+from inference.shared_stage import MakeHandler
+from inference.worker import MakeClientWorker, MakeWorker, guarded
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +85,12 @@ class RunSummary:
         bad = self.counts.get(CaseStatus.FAILED, 0) + self.counts.get(CaseStatus.REJECTED, 0)
         return ExitCode.SOME_FAILED if bad else ExitCode.OK
 
+    @property
+    def sentence(self) -> str:
+        """What the run did, in one line."""
+        counts = ", ".join(f"{count} {status.value}" for status, count in sorted(self.counts.items()))
+        return f"{counts or 'no study'} in {self.wall_seconds:.1f} s ({self.num_resumed} from an earlier run)"
+
     def results(self) -> Iterator[CaseResult]:
         """Every result, in the order of the tasks, one in memory at a time."""
         return Ledger(self.out_dir, {}).read(self.case_keys)
@@ -96,10 +103,13 @@ class RunOptions:
     Attributes:
         shard: ``(i, n)``, i from 1: run the i-th of n parts. Shards may share an output folder.
         in_process: Run in this process: no isolation, no limits, nothing to start. For tests and debugging.
+        make_handler: Of a stage that one process per GPU runs for all local workers; workers are then made with their
+            line to it.
     """
 
     shard: tuple[int, int] | None = None
     in_process: bool = False
+    make_handler: MakeHandler | None = None
 
     @property
     def shard_name(self) -> str:
@@ -178,7 +188,7 @@ class _Run:
 
 def run_studies(
     tasks: Iterable[Study],
-    make_worker: MakeWorker,
+    make_worker: MakeWorker | MakeClientWorker,
     out_dir: Path,
     settings: InferSettings,
     digests: Mapping[str, str],
@@ -216,7 +226,7 @@ def run_studies(
             run.ledger.clean()
         _note_order(run.ledger, everything)
         try:
-            _execute(run, make_worker, settings, num_workers)
+            _execute(run, make_worker, settings, num_workers, options.make_handler)
         except KeyboardInterrupt:
             was_interrupted = True
     return RunSummary(
@@ -245,18 +255,25 @@ def select_shard(studies: Sequence[Study], shard: tuple[int, int] | None) -> Seq
     return studies[part - 1 :: num_parts]
 
 
-def _execute(run: _Run, make_worker: MakeWorker, settings: InferSettings, num_workers: int) -> None:
+def _execute(
+    run: _Run,
+    make_worker: MakeWorker | MakeClientWorker,
+    settings: InferSettings,
+    num_workers: int,
+    make_handler: MakeHandler | None,
+) -> None:
     if not num_workers:
-        _run_here(run, make_worker)
+        _run_here(run, make_worker)  # type: ignore[arg-type]
         return
     limits = Limits(settings.study_timeout_s, settings.study_memory_gib)
     if settings.engine == "ray":
         wants_gpu = settings.device != "cpu"
-        RayEngine(make_worker, settings.num_workers, limits, wants_gpu=wants_gpu).run(run.undone(), run.finish)
+        ray = RayEngine(make_worker, settings.num_workers, limits, wants_gpu=wants_gpu)  # type: ignore[arg-type]
+        ray.run(run.undone(), run.finish)
         return
-    num_threads = max(1, num_cores() // num_workers)
     gpus = visible_gpus(settings.device)
-    LocalEngine(make_worker, num_workers, limits, num_threads=num_threads, gpus=gpus).run(run.undone(), run.finish)
+    engine = LocalEngine(make_worker, num_workers, limits, gpus=gpus, make_handler=make_handler)
+    engine.run(run.undone(), run.finish)
 
 
 def _run_here(run: _Run, make_worker: MakeWorker) -> None:

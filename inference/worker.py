@@ -1,4 +1,4 @@
-"""What the runner knows of the work: a callable from a study to a result, in one stage or in two that overlap."""
+"""What the runner knows of the work: a callable from a study to a result, in one stage or in several that overlap."""
 
 from __future__ import annotations
 
@@ -6,42 +6,44 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 from domain.errors import StudyError
 from domain.records import CaseResult, StudyTask
 from inference.failures import failed_result, failure_of
+from inference.shared_stage import StageClient
 
 logger = logging.getLogger(__name__)
 
 Worker = Callable[[StudyTask], CaseResult]
 MakeWorker = Callable[[], Worker]
+MakeClientWorker = Callable[[StageClient], Worker]  # a worker with a line to a stage that all workers share
+
+
+StageWork = Callable[[StudyTask, Any], object]  # a study and what the stage before gave; the last gives a CaseResult
 
 
 class StagedWorker(ABC):
-    """A worker whose reading overlaps with its computing: the next study is read while this one is computed.
+    """A worker whose stages overlap: while one study is computed the next is read, and one more may wait for a GPU.
 
-    At most one study is being read (or waits, read) and one computed, so memory holds two studies per process.
+    Each stage works on one study at a time, so memory holds as many studies per process as there are stages.
     """
 
+    @property
     @abstractmethod
-    def read(self, task: StudyTask) -> object:
-        """Files to memory. Runs in a thread of its own, so it should spend its time outside the interpreter lock.
+    def stages(self) -> tuple[StageWork, ...]:
+        """In order. Each runs in a thread of its own, so it should spend its time outside the interpreter lock.
 
-        Raises:
-            StudyError: The study cannot be used.
-        """
-
-    @abstractmethod
-    def finish(self, task: StudyTask, payload: object) -> CaseResult:
-        """What ``read`` gave, to a result.
-
-        Raises:
-            StudyError: The study cannot be used.
+        A stage raises ``StudyError`` for a study that cannot be used.
         """
 
     def __call__(self, task: StudyTask) -> CaseResult:
-        """Both stages in a row."""
-        return self.finish(task, self.read(task))
+        """All stages in a row."""
+        payload: object = None
+        for stage in self.stages:
+            payload = stage(task, payload)
+        assert isinstance(payload, CaseResult)
+        return payload
 
 
 def guarded(task: StudyTask, work: Callable[[], CaseResult]) -> CaseResult:

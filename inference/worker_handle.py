@@ -14,7 +14,6 @@ from inference.memory_watch import resident_bytes
 from inference.worker_messages import WorkerSetup
 from inference.worker_process import worker_main
 
-STAGED_CAPACITY = 2  # one being read or waiting, one being computed
 SPAWN = multiprocessing.get_context("spawn")  # a fork of a process with threads or CUDA is not safe
 STOP_GRACE_S = 5.0
 

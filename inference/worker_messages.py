@@ -10,14 +10,16 @@ from multiprocessing.connection import Connection
 
 from inference.worker import MakeWorker
 
+NUM_THREADS = 1  # of the numerical libraries in a process: sums over more threads come out in other last bits
+
 
 class Say(StrEnum):
     """First item of a message from a worker; the rest stands beside it."""
 
-    READY = "ready"  # is_staged: bool
+    READY = "ready"  # num_stages: int
     BROKEN = "broken"  # text: str, is_users_mistake: bool; the worker could not be made
     BEGAN = "began"  # index: int; the study's clock runs
-    WAITS = "waits"  # index: int; read and waiting for its turn, its clock stands
+    WAITS = "waits"  # index: int; between two stages, its clock stands
     DONE = "done"  # index: int, result: CaseResult
     LOG = "log"  # level: int, logger: str, text: str, traceback: str (empty without)
 
@@ -28,12 +30,10 @@ class WorkerSetup:
 
     Attributes:
         make_worker: Called once, in the process.
-        num_threads: Threads for the numerical libraries of the process; 0 leaves it to them.
         gpu: Value of CUDA_VISIBLE_DEVICES for the process; None leaves it.
     """
 
     make_worker: MakeWorker
-    num_threads: int = 0
     gpu: str | None = None
 
 

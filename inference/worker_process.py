@@ -10,45 +10,81 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
+from typing import TypeVar
 
 from domain.errors import InputError
 from domain.records import CaseResult, StudyTask
 from inference.failures import failed_result, failure_of
-from inference.worker import StagedWorker, Worker, guarded, log_failure
-from inference.worker_messages import Pipe, PipeHandler, Say, WorkerSetup
+from inference.worker import StagedWorker, StageWork, Worker, log_failure
+from inference.worker_messages import NUM_THREADS, Pipe, PipeHandler, Say, WorkerSetup
 
 logger = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h: the signal a process gets when its parent dies
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-ReadStudy = tuple[int, StudyTask, object, float]  # index, task, payload, seconds spent reading
+
+@dataclass(slots=True)
+class _Held:
+    """A study on its way through the stages of this process.
+
+    Attributes:
+        payload: What the stage before gave.
+        seconds: Working time so far.
+    """
+
+    index: int
+    task: StudyTask
+    payload: object = None
+    seconds: float = 0.0
 
 
 def worker_main(connection: Connection, setup: WorkerSetup, parent_pid: int) -> None:
     """Entry point of the process: make the worker, then serve studies until told to stop or the parent is gone."""
+    pipe = begin_process(connection, parent_pid, setup.gpu)
+    worker = make_or_say_why_not(setup.make_worker, pipe)
+    if worker is None:
+        return
+    stages = worker.stages if isinstance(worker, StagedWorker) else (partial(_whole, worker),)
+    try:
+        pipe.say(Say.READY, len(stages))
+        _serve(connection, pipe, stages)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the parent is gone
+
+
+def _whole(worker: Worker, task: StudyTask, payload: object) -> CaseResult:
+    """A worker that is not divided, as its own only stage."""
+    del payload
+    return worker(task)
+
+
+def begin_process(connection: Connection, parent_pid: int, gpu: str | None) -> Pipe:
+    """What every process of a run does first: die with its parent, leave Ctrl-C to it, log to it."""
     _die_with(parent_pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; only the parent decides
-    _set_environment(setup)
+    _set_environment(gpu)
     pipe = Pipe(connection)
     logging.getLogger().handlers = [PipeHandler(pipe)]
     logging.getLogger().setLevel(logging.INFO)
+    return pipe
+
+
+def make_or_say_why_not(make: Callable[[], Made], pipe: Pipe) -> Made | None:
+    """Call a maker; where it raises, the parent is told and None comes back."""
     try:
-        worker = setup.make_worker()
+        return make()
     except Exception as error:
         if not isinstance(error, InputError):  # the user's mistake is told once, by the parent
             logger.exception("the worker could not be made")
         pipe.say(Say.BROKEN, str(error) or type(error).__name__, isinstance(error, InputError))
-        return
-    try:
-        pipe.say(Say.READY, isinstance(worker, StagedWorker))
-        if isinstance(worker, StagedWorker):
-            _serve_staged(connection, pipe, worker)
-        else:
-            _serve(connection, pipe, worker)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the parent is gone
+        return None
 
 
 def _die_with(parent_pid: int) -> None:
@@ -59,59 +95,67 @@ def _die_with(parent_pid: int) -> None:
             os._exit(1)
 
 
-def _set_environment(setup: WorkerSetup) -> None:
+def _set_environment(gpu: str | None) -> None:
     """Before any numerical library is imported in this process: they read these once."""
-    if setup.num_threads:
-        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(setup.num_threads)))
-    if setup.gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = setup.gpu
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(NUM_THREADS)))
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
 
 
-def _serve(connection: Connection, pipe: Pipe, worker: Worker) -> None:
-    """One study at a time."""
-    while (message := connection.recv()) is not None:
-        index, task = message
-        pipe.say(Say.BEGAN, index)
-        start = time.perf_counter()
-        result = guarded(task, lambda task=task: worker(task))  # type: ignore[misc]
-        pipe.say(Say.DONE, index, _with_seconds(result, {"total": time.perf_counter() - start}))
+def _serve(connection: Connection, pipe: Pipe, stages: Sequence[StageWork]) -> None:
+    """Each stage in a thread of its own, the last in this one; a study goes from queue to queue.
+
+    The queues are bounded by the parent: it hands out as many studies as there are stages, and no more.
+    """
+    lines = [queue.SimpleQueue[_Held | None]() for _ in stages]
+    threading.Thread(target=_receive, args=(connection, lines[0]), daemon=True).start()
+    for number, stage in enumerate(stages[:-1]):
+        work = (pipe, stage, lines[number], lines[number + 1])
+        threading.Thread(target=_run_stage, args=work, daemon=True).start()
+    while (held := lines[-1].get()) is not None:
+        _work_on(held, stages[-1], pipe)
+        if isinstance(held.payload, CaseResult):
+            pipe.say(Say.DONE, held.index, _with_seconds(held.payload, {"total": held.seconds}))
+        del held  # frees the volume before the next one is waited for
 
 
-def _serve_staged(connection: Connection, pipe: Pipe, worker: StagedWorker) -> None:
-    """A thread reads ahead while this one computes; the parent never hands out more than two studies at once."""
-    ready: queue.SimpleQueue[ReadStudy | None] = queue.SimpleQueue()
-    threading.Thread(target=_read_ahead, args=(connection, pipe, worker, ready), daemon=True).start()
-    while (study := ready.get()) is not None:
-        index, task, payload, read_seconds = study
-        pipe.say(Say.BEGAN, index)
-        start = time.perf_counter()
-        result = guarded(task, lambda task=task, payload=payload: worker.finish(task, payload))  # type: ignore[misc]
-        del study, payload  # frees the volume before the next one is waited for
-        total = read_seconds + time.perf_counter() - start
-        pipe.say(Say.DONE, index, _with_seconds(result, {"read": read_seconds, "total": total}))
-
-
-def _read_ahead(
-    connection: Connection, pipe: Pipe, worker: StagedWorker, ready: queue.SimpleQueue[ReadStudy | None]
-) -> None:
+def _receive(connection: Connection, line: queue.SimpleQueue[_Held | None]) -> None:
     try:
         while (message := connection.recv()) is not None:
-            index, task = message
-            pipe.say(Say.BEGAN, index)
-            start = time.perf_counter()
-            try:
-                payload = worker.read(task)
-            except Exception as error:  # noqa: BLE001 - the isolation border: a bug must not end the run
-                log_failure(task, error)
-                failed = failed_result(task, failure_of(error), time.perf_counter() - start)
-                pipe.say(Say.DONE, index, failed)
-                continue
-            pipe.say(Say.WAITS, index)
-            ready.put((index, task, payload, time.perf_counter() - start))
-            del payload
+            line.put(_Held(*message))
+            del message
     except (EOFError, OSError):
-        pass  # the parent is gone: the other thread ends as well
-    ready.put(None)
+        pass  # the parent is gone: the other threads end as well
+    line.put(None)
+
+
+def _run_stage(
+    pipe: Pipe, stage: StageWork, line: queue.SimpleQueue[_Held | None], next_line: queue.SimpleQueue[_Held | None]
+) -> None:
+    try:
+        while (held := line.get()) is not None:
+            if _work_on(held, stage, pipe):
+                pipe.say(Say.WAITS, held.index)
+                next_line.put(held)
+            del held
+    except OSError:
+        pass
+    next_line.put(None)
+
+
+def _work_on(held: _Held, stage: StageWork, pipe: Pipe) -> bool:
+    """Run one stage on a study; whatever it raises becomes the study's one typed row. True when there is a next."""
+    pipe.say(Say.BEGAN, held.index)
+    start = time.perf_counter()
+    try:
+        held.payload = stage(held.task, held.payload)
+    except Exception as error:  # noqa: BLE001 - the isolation border: a bug must not end the run
+        log_failure(held.task, error)
+        held.payload = None
+        pipe.say(Say.DONE, held.index, failed_result(held.task, failure_of(error), time.perf_counter() - start))
+        return False
+    held.seconds += time.perf_counter() - start
+    return True
 
 
 def _with_seconds(result: CaseResult, seconds: dict[str, float]) -> CaseResult:

@@ -7,13 +7,14 @@ volume in `models/selftest.py`.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -32,9 +33,10 @@ from models.artefact_format import (
 from models.artefact_writing import ArtefactParts, run_selftest, save_artefact
 from models.belief import Belief
 from models.devices import resolve_device
+from models.ensemble import NETWORK_KEYS, NetworkOutput, settle_batch_size
 from models.evidence import to_grid
 from models.network import PatternNetwork, build_network
-from models.predictor import PatternExamination, Predictor
+from models.predictor import PatternExamination, Predictor, conclude, network_input
 from models.prognostic_input import Antibodies, Covariates, one_row, read_antibodies, read_covariates
 from models.stop_watch import StopWatch
 
@@ -86,18 +88,7 @@ class Artefact:
     @property
     def has_network(self) -> bool:
         """False for a prognostic head alone, which answers from tables and reads no scan."""
-        return self._predictor is not None
-
-    @property
-    def predictor(self) -> Predictor:
-        """The network with its calibration.
-
-        Raises:
-            ArtefactError: This is a prognostic head alone.
-        """
-        if self._predictor is None:
-            raise ArtefactError(no_network(self.folder))
-        return self._predictor
+        return self.manifest.model is not None
 
     @property
     def digest(self) -> str:
@@ -109,12 +100,31 @@ class Artefact:
         """Shown in every output."""
         return self.manifest.trained_on
 
+    @property
+    def predictor(self) -> Predictor:
+        """The network with its calibration.
+
+        Raises:
+            ArtefactError: This is a prognostic head alone.
+            RuntimeError: The artefact was loaded without its network.
+        """
+        if not self.has_network:
+            raise ArtefactError(no_network(self.folder))
+        if self._predictor is None:
+            raise RuntimeError(f"{self.folder} was loaded without its network: another process runs it")
+        return self._predictor
+
     @cached_property
-    def graph(self) -> Any:
-        """The preprocessing graph, built once."""
-        device = str(self.predictor.device)
-        assert self.manifest.preprocess is not None  # it comes with a network
-        return ports.preprocess_port().build_preprocess(self.manifest.preprocess, device=device)
+    def belief(self) -> Belief:
+        """Calibration and limits."""
+        return Belief.from_dict(self.manifest.belief)
+
+    @cached_property
+    def graph(self) -> tuple[Any, Any]:
+        """The preprocessing graph in two: all that is found on the CPU, and the voxel-by-voxel steps at its end."""
+        if self.manifest.preprocess is None:
+            raise ArtefactError(no_network(self.folder))
+        return ports.preprocess_port().split_preprocess(self.manifest.preprocess)
 
     @cached_property
     def prognostic_models(self) -> dict[str, Any]:
@@ -129,7 +139,30 @@ class Artefact:
         Raises:
             StudyError: The volume cannot be used.
         """
-        return ports.preprocess_port().run_graph(self.graph, volume)
+        item = self.prepare(volume)
+        result: dict[str, Any] = self.graph[1](item)
+        return result
+
+    def prepare(self, volume: Volume) -> dict[str, Any]:
+        """Volume to all but the last, cheap steps of the graph: whole HU, a quarter of the memory of network input.
+
+        Raises:
+            StudyError: The volume cannot be used.
+        """
+        return ports.preprocess_port().run_graph(self.graph[0], volume)
+
+    def run_network(self, items: Sequence[Mapping[str, Any]]) -> list[NetworkOutput]:
+        """What the network says of several scans at once.
+
+        Args:
+            items: From ``prepare``; of each, ``NETWORK_KEYS`` are used.
+        """
+        device = self.predictor.device
+        inputs = []
+        for item in items:
+            placed = {key: torch.as_tensor(item[key]).to(device) for key in NETWORK_KEYS}
+            inputs.append(network_input(self.graph[1](placed)))
+        return self.predictor.ensemble.run([image for image, _ in inputs], [values for _, values in inputs])
 
     def predict(
         self, volume: Volume, *, antibodies: Antibodies | None = None, covariates: Covariates | None = None
@@ -164,10 +197,33 @@ class Artefact:
             centre: Site, for a head recalibrated by site.
         """
         watch = StopWatch()
-        item = None if volume is None else self.preprocess(volume)
+        item = None if volume is None else self.prepare(volume)
         watch.lap("graph")
-        pattern = None if item is None else self.predictor.predict(item)
+        output = None if item is None else self.run_network([item])[0]
         watch.lap("network")
+        analysis = self.conclude(item, output, antibodies=antibodies, covariates=covariates, centre=centre)
+        return replace(analysis, seconds=watch.seconds | analysis.seconds)
+
+    def conclude(
+        self,
+        item: dict[str, Any] | None,
+        output: NetworkOutput | None,
+        *,
+        antibodies: Antibodies | None = None,
+        covariates: Covariates | None = None,
+        centre: str | None = None,
+    ) -> Analysis:
+        """From what the network said to pattern and prognosis; runs no network.
+
+        Args:
+            item: From ``prepare``; None without a scan.
+            output: From ``run_network`` for the same scan; None without one.
+            antibodies: As in ``predict``.
+            covariates: As in ``predict``.
+            centre: As in ``analyse``.
+        """
+        watch = StopWatch()
+        pattern = None if item is None or output is None else conclude(item, output, self.belief)
         row = one_row(
             read_antibodies(antibodies or {}, self.manifest.antibodies),
             read_covariates(covariates or {}, self.manifest.covariates),
@@ -203,6 +259,15 @@ class Artefact:
         table = item.get(batch_keys.QUANTITATIVE_TABLE) or dict(zip(self.manifest.quantities, values, strict=True))
         return {name: float(value) if np.isfinite(value) else None for name, value in table.items()}
 
+    def settle(self) -> None:
+        """Find the batch size at which a scan's output depends on nothing but the scan; nothing to find on a CPU."""
+        if not self.has_network:
+            return
+        ensemble = self.predictor.ensemble
+        if ensemble.batch_size > 1:
+            volume, _ = selftest.read(self.folder / SELFTEST_NAME)
+            settle_batch_size(ensemble, *network_input(self.preprocess(volume)))
+
     def self_test(self) -> None:
         """Run the stored volume and compare.
 
@@ -233,19 +298,24 @@ def versions_text(manifest: ArtefactManifest) -> str:
     return ", ".join(f"{name} {number}" for name, number in sorted(manifest.library_versions.items()))
 
 
-def load_artefact(path: str | Path, *, device: str = "auto", with_self_test: bool = True) -> Artefact:
+def load_artefact(
+    path: str | Path, *, device: str = "auto", with_self_test: bool = True, with_network: bool = True
+) -> Artefact:
     """Load a model folder.
 
     Args:
         path: The ``.hrct`` folder.
         device: ``auto``, ``cpu`` or ``cuda``.
         with_self_test: Compare with the stored outputs before any patient is read; about a second.
+        with_network: Also load the weights. Without them everything but ``run_network`` and the self-test works.
 
     Raises:
         ArtefactError: Missing, changed, of an unknown format, or it fails its self-test.
     """
     folder = Path(path)
     manifest = read_manifest(folder)
+    if not with_network:
+        return Artefact(folder, manifest, None)
     names = sorted((name for name in manifest.files if name.endswith(".safetensors")), key=_member_order)
     try:
         members = [_load_member(folder / name, manifest) for name in names]
@@ -258,6 +328,7 @@ def load_artefact(path: str | Path, *, device: str = "auto", with_self_test: boo
     artefact = Artefact(folder, manifest, predictor)
     if with_self_test:
         artefact.self_test()
+    artefact.settle()
     return artefact
 
 

@@ -48,11 +48,32 @@ def gradient_evidence(
     features = features.detach().requires_grad_()
     with torch.enable_grad():
         logits = network.from_features(features, quantitative)["pattern_logits"]
-        score = F.log_softmax(logits.float(), dim=1)[0, pattern_index]
-        (gradient,) = torch.autograd.grad(score, features)
-    cells = (features.detach() * gradient).sum(dim=1, keepdim=True).clamp_min(0).float()  # (1, 1, i, j, k)
-    grid = F.interpolate(cells, size=image.shape[2:], mode="trilinear", align_corners=False)[0, 0]
-    return scale_to_one(grid)
+        cells = cell_evidence(features, logits, [pattern_index])
+    return to_image_grid(cells, image.shape[2:])[0]
+
+
+def cell_evidence(features: Tensor, logits: Tensor, pattern_indices: Sequence[int]) -> Tensor:
+    """Features times the gradient of the log-probability of one pattern per scan.
+
+    Args:
+        features: The map that ``logits`` were made from, with gradient. Shape (B, F, i, j, k).
+        logits: Shape (B, 4). Scans do not touch each other, so one sum over them gives every scan its own gradient.
+        pattern_indices: Row of ``PATTERNS`` per scan.
+
+    Returns:
+        Shape (B, i, j, k), >= 0.
+    """
+    with torch.enable_grad():
+        each = F.log_softmax(logits.float(), dim=1)
+        score = torch.stack([row[index] for row, index in zip(each, pattern_indices, strict=True)]).sum()
+    (gradient,) = torch.autograd.grad(score, features)
+    return (features.detach() * gradient).sum(dim=1).clamp_min(0).float()
+
+
+def to_image_grid(cells: Tensor, shape: Sequence[int]) -> Tensor:
+    """Cells (B, i, j, k) on the network's grid ``shape`` = (I, J, K), each scan's largest value 1: (B, I, J, K)."""
+    grids = F.interpolate(cells[:, None], size=tuple(shape), mode="trilinear", align_corners=False)[:, 0]
+    return torch.stack([scale_to_one(grid) for grid in grids])
 
 
 def scale_to_one(grid: Tensor) -> Tensor:
@@ -61,7 +82,7 @@ def scale_to_one(grid: Tensor) -> Tensor:
     return grid / peak if float(peak) > 0 else grid
 
 
-def zone_shares(evidence: FloatArray, mask: NDArray[np.bool_]) -> dict[str, float]:
+def zone_shares(evidence: FloatArray | NDArray[np.float32], mask: NDArray[np.bool_]) -> dict[str, float]:
     """Where the evidence lies.
 
     Args:
@@ -73,8 +94,9 @@ def zone_shares(evidence: FloatArray, mask: NDArray[np.bool_]) -> dict[str, floa
         Zone -> share of the evidence inside the lungs, adding up to 1, and ``INSIDE_LUNGS``: the share of all
         evidence that lies inside them. Empty where there is no lung or no evidence in it.
     """
-    inside = np.where(mask, evidence, 0.0)
-    total = float(inside.sum())
+    inside = np.where(mask, evidence, evidence.dtype.type(0))
+    by_column = inside.sum(axis=1, dtype=np.float64)  # (I, K)
+    total = float(by_column.sum())
     if total <= 0:
         return {}
     across = np.flatnonzero(mask.any(axis=(1, 2)))
@@ -84,14 +106,8 @@ def zone_shares(evidence: FloatArray, mask: NDArray[np.bool_]) -> dict[str, floa
     side = np.where(np.arange(mask.shape[0]) + 0.5 > middle, 0, 1)  # 0 right, 1 left
     third = np.digitize(np.arange(mask.shape[2]) + 0.5, edges[1:3])  # 0 lower, 1 middle, 2 upper
     names = {(s, t): f"{('right', 'left')[s]}_{('lower', 'middle', 'upper')[t]}" for s in (0, 1) for t in (0, 1, 2)}
-    by_column = inside.sum(axis=1)  # (I, K)
     shares = {name: float(by_column[np.ix_(side == s, third == t)].sum() / total) for (s, t), name in names.items()}
-    return {zone: shares[zone] for zone in ZONES} | {INSIDE_LUNGS: total / float(evidence.sum())}
-
-
-def mean_evidence(maps: Sequence[Tensor]) -> Tensor:
-    """Mean over members, largest value 1 again."""
-    return scale_to_one(torch.stack(list(maps)).mean(dim=0))
+    return {zone: shares[zone] for zone in ZONES} | {INSIDE_LUNGS: total / float(evidence.sum(dtype=np.float64))}
 
 
 def to_grid(

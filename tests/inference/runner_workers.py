@@ -11,7 +11,7 @@ from pathlib import Path
 from domain.errors import ArtefactError, StudyError
 from domain.findings import QualityCode, Stage
 from domain.records import CaseResult, CaseStatus, SeriesRef, SeriesTable, SourceIdentity, StudyTask
-from inference.worker import StagedWorker, Worker
+from inference.worker import StagedWorker, StageWork, Worker
 
 
 def make_task(folder: Path, key: str, content: str = "ok") -> StudyTask:
@@ -81,7 +81,12 @@ def make_dying_worker() -> Worker:
 class TwoStages(StagedWorker):
     """``read`` sleeps or crashes as the file says, ``finish`` sleeps where the file says ``slow_finish``."""
 
-    def read(self, task: StudyTask) -> object:
+    @property
+    def stages(self) -> tuple[StageWork, ...]:
+        return self.read, self.finish
+
+    def read(self, task: StudyTask, payload: object = None) -> object:
+        del payload
         text = Path(task.series.files[0]).read_text()
         if not text.startswith("slow_finish"):
             act(task)

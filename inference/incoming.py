@@ -1,0 +1,55 @@
+"""Scans that arrive and results that go back: watching, listening, fetching, storing. No study is run here."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from inference.ledger import PRIVATE
+from inference.runner import Study
+from inference.watching import WatchTimes, follow
+
+KeepStudies = Callable[[list[Study]], list[Study]]
+Say = Callable[[str], None]
+
+
+def receive(args: argparse.Namespace, run_round: Callable[[KeepStudies], None], say: Say) -> None:
+    """Follow SCANS until Ctrl-C, with a DICOM listener that writes into it where one was asked for.
+
+    Args:
+        args: The command line.
+        run_round: Runs those of the studies found that it is told to keep.
+        say: Tells the user a line.
+    """
+    times = WatchTimes(args.poll_s, args.quiet_s)
+
+    def look() -> None:
+        follow(args.scans, lambda watch: run_round(watch.complete), times)
+
+    if args.listen is None:
+        look()
+        return
+    from inference.dicom_listener import ListenerSettings, listening
+
+    settings = ListenerSettings(ae_title=args.ae_title, host=args.listen_host, port=args.listen)
+    with listening(args.scans, settings) as reception:
+        say(f"listening as {args.ae_title} on {args.listen_host}:{reception.port}; Ctrl-C ends it")
+        look()
+
+
+def fetch(url: str, query: Sequence[str], scans: Path, say: Say) -> None:
+    """Bring what a query finds on a DICOMweb server into SCANS."""
+    from inference.dicomweb import fetch_series, parse_query
+
+    came = fetch_series(url, parse_query(query), scans)
+    say(f"{came.num_series} series found, {came.num_fetched} fetched, {came.num_kept} there before")
+    for failure in came.failures:
+        say(f"  {failure}")
+
+
+def send_results(url: str, out: Path, say: Say) -> None:
+    """Store the DICOM results on the server that the studies came from."""
+    from inference.dicomweb import send_back
+
+    say(f"{send_back(url, sorted((out / PRIVATE / 'dicom').glob('*.dcm')))} DICOM results stored on {url}")
