@@ -61,6 +61,7 @@ DEFECTS: dict[QualityCode, Defect] = {
     QualityCode.MASK_FAILED: content_defects.mask_failed,
     QualityCode.MASK_DOUBTFUL: content_defects.mask_doubtful,
     QualityCode.NOT_A_CT_VOLUME: content_defects.not_a_ct_volume,
+    QualityCode.INCONSISTENT_SLICES: content_defects.inconsistent_slices,
 }
 ADDS_BESIDE: frozenset[QualityCode] = frozenset(
     {
