@@ -2,8 +2,9 @@
 
 python benchmarks/fuzz_ingestion.py --count 20000 --out docs/benchmarks/fuzzing.md
 
-A spoilt input that gives an outcome not met before joins the corpus and is spoilt further, so that the search follows
-the code's behaviour. The work runs in a child process with a memory limit and an alarm; its death is a failure.
+A spoilt input that takes a branch not taken before, or gives an outcome not met before, joins the corpus and is spoilt
+further, so that the search follows the code. The work runs in a child process with a memory limit and an alarm; its
+death is a failure. ``--guide outcomes`` leaves the branches out, for comparison.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from domain.errors import MyoLungError
 from domain.whole_files import write_whole
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from fuzz_coverage import BranchCoverage
 from fuzz_mutations import mutate
 
 INPUT_LIMIT_S = 20  # wall clock, on a machine that may be busy
@@ -116,7 +118,7 @@ def on_alarm(*_: object) -> None:
     raise InputTimeoutError
 
 
-def work(seed: int, count: int, folder: Path, *, use_real: bool) -> None:
+def work(seed: int, count: int, folder: Path, *, use_real: bool, guide: str) -> None:
     """Child: spoil and read ``count`` inputs; one JSON line per outcome."""
     import resource
 
@@ -126,7 +128,7 @@ def work(seed: int, count: int, folder: Path, *, use_real: bool) -> None:
     corpus = synthetic_seeds(folder / "seeds") + (real_seeds() if use_real else [])
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
     signal.signal(signal.SIGALRM, on_alarm)
-    rng, met = random.Random(seed), set()
+    rng, met, coverage = random.Random(seed), set(), BranchCoverage()
     for number in range(count):
         kind = ".nii" if rng.random() < NIFTI_SHARE else ".dcm"
         suffix, data = rng.choice([item for item in corpus if item[0].startswith(kind)])
@@ -135,23 +137,27 @@ def work(seed: int, count: int, folder: Path, *, use_real: bool) -> None:
         path.write_bytes(spoilt)
         signal.alarm(INPUT_LIMIT_S)
         start = time.perf_counter()
-        outcome = outcome_of(path, policy)
+        with coverage.following() as is_new:
+            outcome = outcome_of(path, policy)
         signal.alarm(0)
-        if outcome not in met and len(corpus) < MAX_CORPUS and spoilt and len(spoilt) < MAX_SEED_BYTES:
+        is_telling = outcome not in met or (guide == "branches" and is_new())
+        if is_telling and len(corpus) < MAX_CORPUS and spoilt and len(spoilt) < MAX_SEED_BYTES:
             met.add(outcome)
             corpus.append((suffix, spoilt))
         if outcome.startswith("FAILURE"):
             path.rename(folder / f"failure-{seed}-{number}{suffix}")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        print(json.dumps([number, suffix, outcome, round(time.perf_counter() - start, 3), peak]), flush=True)
+        facts = [number, suffix, outcome, round(time.perf_counter() - start, 3), peak, len(coverage.met), len(corpus)]
+        print(json.dumps(facts), flush=True)
 
 
-def run(count: int, seed: int, folder: Path, *, use_real: bool) -> dict[str, object]:
+def run(count: int, seed: int, folder: Path, *, use_real: bool, guide: str) -> dict[str, object]:
     """Parent: run children until ``count`` inputs are through; a child's death is a failure of its last input."""
     outcomes: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     failures: list[str] = []
     slowest = peak = 0.0
+    branches = corpus = 0
     done = 0
     while done < count:
         command = [
@@ -163,12 +169,15 @@ def run(count: int, seed: int, folder: Path, *, use_real: bool) -> dict[str, obj
             str(count - done),
             "--seed",
             str(seed + done),
+            "--guide",
+            guide,
         ]
         child = subprocess.run(
             [*command, *([] if use_real else ["--synthetic"])], capture_output=True, text=True, check=False
         )
         lines = [json.loads(line) for line in child.stdout.splitlines() if line.startswith("[")]
-        for _, suffix, outcome, seconds, memory in lines:
+        for _, suffix, outcome, seconds, memory, num_branches, num_seeds in lines:
+            branches, corpus = max(branches, num_branches), max(corpus, num_seeds)
             kinds[suffix] += 1
             outcomes[" ".join(outcome.split()[:2])] += 1
             slowest, peak = max(slowest, seconds), max(peak, memory)
@@ -186,11 +195,13 @@ def run(count: int, seed: int, folder: Path, *, use_real: bool) -> dict[str, obj
         "outcomes": dict(outcomes.most_common()),
         "slowest_s": slowest,
         "peak_mib": peak,
+        "branches": branches,
+        "corpus": corpus,
         "failures": failures,
     }
 
 
-def report(result: dict[str, object], seconds: float, seed: int) -> str:
+def report(result: dict[str, object], seconds: float, seed: int, guide: str) -> str:
     """The result as a page."""
     outcomes: dict[str, int] = result["outcomes"]  # type: ignore[assignment]
     failures: list[str] = result["failures"]  # type: ignore[assignment]
@@ -207,8 +218,9 @@ def report(result: dict[str, object], seconds: float, seed: int) -> str:
         f"**Crashes, hangs, tracebacks, memory past the limit: {len(failures)}.**",
         "",
         "Mutations: bits, bytes, lengths, tags, matrix and frame numbers, nesting, truncation, growth, moved, deleted",
-        "blocks, splices. An outcome not met before puts its input into the corpus (guided by outcomes, not by branch",
-        'coverage). "read" is with `even_if_rejected`: the codes of the series found are shown.',
+        f"blocks, splices. Guided by {guide}: an input that shows something new joins the corpus. {result['branches']}",
+        f"branches of the Python code were taken, the corpus grew to {result['corpus']} inputs.",
+        '"read" is with `even_if_rejected`: the first code of the series found is shown.',
         "",
         "| outcome | inputs |",
         "|---|---|",
@@ -223,19 +235,20 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--synthetic", action="store_true", help="start from made-up files only")
+    parser.add_argument("--guide", choices=("branches", "outcomes"), default="branches")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--keep", type=Path, help="folder that keeps inputs that failed")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
-        work(arguments.seed, arguments.count, arguments.work, use_real=not arguments.synthetic)
+        work(arguments.seed, arguments.count, arguments.work, use_real=not arguments.synthetic, guide=arguments.guide)
         return 0
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         folder = arguments.keep or Path(name)
         (folder / "seeds").mkdir(parents=True, exist_ok=True)
-        result = run(arguments.count, arguments.seed, folder, use_real=not arguments.synthetic)
-    text = report(result, time.perf_counter() - start, arguments.seed)
+        result = run(arguments.count, arguments.seed, folder, use_real=not arguments.synthetic, guide=arguments.guide)
+    text = report(result, time.perf_counter() - start, arguments.seed, arguments.guide)
     print(text)
     for failure in result["failures"]:  # type: ignore[attr-defined]
         print(failure)

@@ -40,7 +40,7 @@ def letter_marks(hu: NDArray[np.int16]) -> int:
 
 def _longest_line(rows: list[slice]) -> int:
     """Most marks that one row of pixels meets."""
-    return max(sum(other.start <= row.start < other.stop for other in rows) for row in rows)
+    return max(sum(1 for other in rows if other.start <= row.start < other.stop) for row in rows)
 
 
 def slices_with_text(voxels: NDArray[np.int16]) -> tuple[int, ...]:

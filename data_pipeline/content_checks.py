@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from data_pipeline.quality import AIR_LIKE_HU, MIN_VOXELS, QualityPolicy
 from data_pipeline.readers.raw_volume import RawVolume
-from domain.findings import Finding, QualityCode
+from domain.findings import Finding, QualityCode, Severity
 from domain.volume import AIR_HU
 
 SAMPLE_MM = 5.0
@@ -30,6 +30,11 @@ LUNG_UPPER_HU = -400
 MIN_LUNG_AREA_CM2 = 25.0  # in the slice that shows most; bowel gas and sinuses stay below
 MIN_REGION_ML = 5.0
 CUT_SHARE = 0.15  # lung area in an end slice, of the largest: more means that the scan starts within the lungs
+PIXEL_STEP = 16  # of each slice, for comparing neighbours: 1,024 pixels of 512 x 512
+COMPARED_UPPER_HU = 300  # bone and metal come and go from slice to slice
+MIN_COMPARED_SLICES = 8
+MIN_JUMP_HU = 200.0  # mean change between neighbours; whole scans change by 30 to 60, 1 mm every 10 mm by 110 to 200
+JUMP_RATIO = 4.0  # and of the usual change of this scan; anatomy reaches 2.7
 CUT_SIDE_CM2 = 10.0  # lung area on a side face of the box
 
 
@@ -57,6 +62,10 @@ def _findings(raw: RawVolume, policy: QualityPolicy) -> Iterator[Finding]:
     if reason:
         yield policy.finding(QualityCode.NOT_HU, reason, lowest=round(raw.lowest_hu, 1))
         return
+    jumps = list(_jump_findings(raw, policy))
+    yield from jumps
+    if any(finding.severity is Severity.REJECT for finding in jumps):
+        return  # what is said of lungs would be wrong
     yield from _lung_findings(estimate_lungs(sample, spacing_mm, raw), policy)
 
 
@@ -84,6 +93,26 @@ def not_hu_reason(sample: NDArray[np.int16], raw: RawVolume) -> str:
     if share_air < MIN_AIR_SHARE and share_high > MAX_BONE_SHARE:
         return "many values lie where only bone does and none where lung does: the rescale is missing"
     return ""
+
+
+def _jump_findings(raw: RawVolume, policy: QualityPolicy) -> Iterator[Finding]:
+    """Slices that are nothing like their neighbours: blank, of another rescale or byte order, of another patient."""
+    planes = raw.voxels.transpose(2, 1, 0)[:, ::PIXEL_STEP, ::PIXEL_STEP]
+    if len(planes) < MIN_COMPARED_SLICES:
+        return
+    values = np.minimum(planes, COMPARED_UPPER_HU).astype(np.float32)
+    changes = np.abs(np.diff(values, axis=0)).mean(axis=(1, 2))
+    jumps = np.flatnonzero(changes > max(MIN_JUMP_HU, JUMP_RATIO * float(np.median(changes))))
+    if not len(jumps):
+        return
+    shown = np.flatnonzero(np.ptp(planes, axis=(1, 2)))  # not blank: blank slices at an end are a habit of scanners
+    is_inside = bool(np.any((jumps >= shown[0]) & (jumps < shown[-1])))
+    where = ", ".join(str(int(jump) + 1) for jump in jumps[:5])
+    change = float(changes[jumps].max())
+    message = f"behind slice {where} the picture changes by {change:.0f} HU on average: damaged or foreign slices"
+    yield policy.finding(
+        QualityCode.INCONSISTENT_SLICES, message, severe=is_inside, num_jumps=len(jumps), first_slice=int(jumps[0]) + 1
+    )
 
 
 @dataclass(frozen=True, slots=True)

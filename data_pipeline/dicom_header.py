@@ -142,6 +142,8 @@ def _find_dataset(buffer: bytes, size: int) -> tuple[int, str]:
             return start, declared
     guessed = _guess_encoding(buffer[start : start + 12])
     if guessed is None:
+        if not any(buffer):
+            raise HeaderError(QualityCode.TRUNCATED, "the file holds zeros: a copy that was never finished")
         if kind := archive_kind(buffer):
             raise HeaderError(QualityCode.UNSUPPORTED_ARCHIVE, f"a {kind} archive is not opened: unpack it")
         code = QualityCode.UNREADABLE if has_preamble else QualityCode.NOT_DICOM

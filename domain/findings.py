@@ -88,6 +88,7 @@ class QualityCode(StrEnum):
     NOT_CHEST = "not_chest"
     MASK_FAILED = "mask_failed"
     MASK_DOUBTFUL = "mask_doubtful"
+    INCONSISTENT_SLICES = "inconsistent_slices"
     # a run
     DECODER_CRASHED = "decoder_crashed"
     TIMED_OUT = "timed_out"

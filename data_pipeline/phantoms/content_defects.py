@@ -101,6 +101,15 @@ def mask_doubtful(series: EditableSeries, rng: np.random.Generator) -> None:
     series.save()
 
 
+def inconsistent_slices(series: EditableSeries, rng: np.random.Generator) -> None:
+    """Two slices inside the scan lost their rescale: everything in them is 1,024 HU too dense."""
+    middle = len(series.slices) // 2
+    for part in series.slices[middle : middle + 2]:
+        part.make_signed()
+        part.set_hu(part.hu() + 1024)
+        part.save()
+
+
 def not_a_ct_volume(series: EditableSeries, rng: np.random.Generator) -> None:
     """A binary mask in the clothes of a CT."""
     series.set_all(RescaleIntercept=0)

@@ -24,7 +24,9 @@ DEFECTS: dict[QualityCode, Defect] = {
     QualityCode.NO_PIXEL_DATA: file_defects.no_pixel_data,
     QualityCode.UNSUPPORTED_TRANSFER_SYNTAX: file_defects.unsupported_transfer_syntax,
     QualityCode.LOSSY_COMPRESSED: file_defects.lossy_compressed,
+    QualityCode.WRONG_TRANSFER_SYNTAX: file_defects.wrong_transfer_syntax,
     QualityCode.UNSAFE_ARCHIVE: file_defects.unsafe_archive,
+    QualityCode.UNSUPPORTED_ARCHIVE: file_defects.unsupported_archive,
     QualityCode.MISSING_UID: tag_defects.missing_uid,
     QualityCode.INVALID_UID: tag_defects.invalid_uid,
     QualityCode.WRONG_MODALITY: tag_defects.wrong_modality,
@@ -32,6 +34,7 @@ DEFECTS: dict[QualityCode, Defect] = {
     QualityCode.SECONDARY_CAPTURE: tag_defects.secondary_capture,
     QualityCode.DERIVED_REFORMAT: tag_defects.derived_reformat,
     QualityCode.DOSE_REPORT: tag_defects.dose_report,
+    QualityCode.MIXED_PATIENTS: tag_defects.mixed_patients,
     QualityCode.SOFT_KERNEL: tag_defects.soft_kernel,
     QualityCode.UNKNOWN_KERNEL: tag_defects.unknown_kernel,
     QualityCode.SINGLE_SLICE: geometry_defects.single_slice,
@@ -58,12 +61,14 @@ DEFECTS: dict[QualityCode, Defect] = {
     QualityCode.MASK_FAILED: content_defects.mask_failed,
     QualityCode.MASK_DOUBTFUL: content_defects.mask_doubtful,
     QualityCode.NOT_A_CT_VOLUME: content_defects.not_a_ct_volume,
+    QualityCode.INCONSISTENT_SLICES: content_defects.inconsistent_slices,
 }
 ADDS_BESIDE: frozenset[QualityCode] = frozenset(
     {
         QualityCode.NOT_DICOM,
         QualityCode.UNREADABLE,
         QualityCode.UNSAFE_ARCHIVE,
+        QualityCode.UNSUPPORTED_ARCHIVE,
         QualityCode.LOCALIZER,
         QualityCode.SECONDARY_CAPTURE,
         QualityCode.DERIVED_REFORMAT,

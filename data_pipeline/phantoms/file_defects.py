@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 import zipfile
 
 import imagecodecs
@@ -65,3 +66,16 @@ def unsafe_archive(series: EditableSeries, rng: np.random.Generator) -> None:
     """A zip beside the series with a member that would be unpacked outside its folder."""
     with zipfile.ZipFile(series.folder / "archive.zip", "w") as archive:
         archive.writestr("../outside.dcm", series.slices[0].path.read_bytes())
+
+
+def unsupported_archive(series: EditableSeries, rng: np.random.Generator) -> None:
+    """A tar beside the series, as research exports are packed."""
+    with tarfile.open(series.folder / "export.tar.gz", "w:gz") as archive:
+        archive.add(series.slices[0].path, "IM1")
+
+
+def wrong_transfer_syntax(series: EditableSeries, rng: np.random.Generator) -> None:
+    """Plain pixels that every file declares as RLE, as a gateway does that copies the wrong meta group."""
+    for part in series.slices:
+        content = part.path.read_bytes()
+        part.path.write_bytes(content.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0", 1))

@@ -108,6 +108,13 @@ def dose_report(series: EditableSeries, rng: np.random.Generator) -> None:
     _save(added)
 
 
+def mixed_patients(series: EditableSeries, rng: np.random.Generator) -> None:
+    """The upper half belongs to another patient: an anonymiser gave both the same UIDs."""
+    for part in series.slices[len(series.slices) // 2 :]:
+        part.data.PatientID = "ANOTHER"
+    series.save()
+
+
 def soft_kernel(series: EditableSeries, rng: np.random.Generator) -> None:
     """The vendor's smooth kernel, in name and in pixels."""
     series.set_all(ConvolutionKernel=SOFT_KERNELS.get(str(series.slices[0].data.Manufacturer), "B30f"))

@@ -116,3 +116,38 @@ def test_unsigned_values_without_rescale_are_refused_from_the_header(make_series
 
     paths = make_series(intercept=0, hu=np.full((24, 64, 64), 100, dtype=np.int16))
     assert QualityCode.NOT_HU in find_series(paths[0].parent)[0].codes
+
+
+def spoilt(change: Callable[[np.ndarray], None]) -> set[QualityCode]:
+    values = chest()
+    change(values)
+    return codes(values)
+
+
+def test_slices_unlike_their_neighbours_are_refused_and_blank_ends_are_not() -> None:
+    def rescale_lost(values: np.ndarray) -> None:
+        values[:, :, 20:22] += 1024
+
+    def blank_inside(values: np.ndarray) -> None:
+        values[:, :, 20] = -1024
+
+    def another_patient(values: np.ndarray) -> None:
+        values[:, :, 20] = values[::-1, ::-1, 3].T
+
+    def blank_ends(values: np.ndarray) -> None:
+        values[:, :, :2] = values[:, :, -1] = -1024
+
+    assert QualityCode.INCONSISTENT_SLICES in spoilt(rescale_lost)
+    assert QualityCode.INCONSISTENT_SLICES in spoilt(blank_inside)
+    assert QualityCode.INCONSISTENT_SLICES in spoilt(another_patient)
+    assert spoilt(blank_ends) == {QualityCode.INCONSISTENT_SLICES}
+
+
+def test_only_slices_inside_a_scan_refuse_it(make_series: MakeSeries) -> None:
+    hu = read_volume(make_series("clean", uid="c")[0].parent).voxels.transpose(2, 1, 0).copy()
+    hu[0] = hu[-1] = -1024
+    assert read_volume(make_series("ends", uid="e", hu=hu)[0].parent)
+    hu[12] += 1024
+    with pytest.raises(StudyError) as caught:
+        read_volume(make_series("inside", uid="i", hu=hu)[0].parent)
+    assert caught.value.code is QualityCode.INCONSISTENT_SLICES
