@@ -35,4 +35,5 @@ NETWORK_QUANTITIES: tuple[str, ...] = (
     "consolidation_patchiness",
     "subpleural_sparing_index",
     "reticulation_basal_share",
+    "honeycombing_percent",
 )
