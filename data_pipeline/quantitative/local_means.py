@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.lungs.coarse_grid import FloatVolume
+
+Value = TypeVar("Value", bound=np.generic)
 
 CELL = 2  # bins per cell along i and j; cells are not grouped along k
 
@@ -36,7 +40,7 @@ def box_sums(values: FloatVolume, radius: tuple[int, int, int]) -> FloatVolume:
     return total
 
 
-def spread_to_bins(cells: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.generic]:
+def spread_to_bins(cells: NDArray[Value], shape: tuple[int, ...]) -> NDArray[Value]:
     """Cells repeated over their bins. ``shape`` is that of the bins."""
     return cells.repeat(CELL, axis=0)[: shape[0]].repeat(CELL, axis=1)[:, : shape[1]]
 

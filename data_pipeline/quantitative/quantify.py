@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +12,10 @@ from data_pipeline.lungs.coarse_grid import BoolArray, Spacing
 from data_pipeline.lungs.quality import side_volumes_ml
 from data_pipeline.quantitative.bins import Bins, bin_lungs, box_of
 from data_pipeline.quantitative.sharpness import blur_variance_mm2
-from data_pipeline.quantitative.tissue_classes import TissueClasses, classify
+from data_pipeline.quantitative.tissue_classes import CLASSES, ClassBits, classify, has_class
 from data_pipeline.quantitative.zones import LEVELS, NUM_SHELLS, PERIPHERAL_SHELLS, Zones, find_zones
 
 MIN_EXTENT_ML = 2.0  # shares of less disease than this are noise and are left unknown
-CLASSES = ("ggo", "consolidation", "reticulation", "honeycombing", "high_attenuation", "low_attenuation")
 DISTRIBUTED = ("ggo", "consolidation", "reticulation", "honeycombing")  # classes whose place in the lung is measured
 INTERSTITIAL = ("ggo", "reticulation", "honeycombing")  # what spares the subpleural lung in NSIP
 DENSITY_LIMITS_HU = (-1100, 300)
@@ -40,8 +38,8 @@ def quantify(voxels: NDArray[np.int16], labels: NDArray[np.uint8], spacing_mm: S
     bins = bin_lungs(voxels[box], labels[box], spacing_mm)
     if not bins.inside.any():
         return {}
-    tissue = classify(bins, blur_variance_mm2(voxels, labels, spacing_mm))
-    counts = count_bins(bins, tissue, find_zones(bins))
+    bits = classify(bins, blur_variance_mm2(voxels, labels, spacing_mm))
+    counts = BinCounts(count_bins(bins, bits, find_zones(bins)))
     table = _volumes(labels[box], spacing_mm) | _density(bins)
     for name in CLASSES:
         table[f"{name}_percent"] = _percent(counts.with_class(name).sum(), counts.all.sum())
@@ -49,50 +47,36 @@ def quantify(voxels: NDArray[np.int16], labels: NDArray[np.uint8], spacing_mm: S
     for name in DISTRIBUTED:
         table |= _distribution(name, counts, bins.voxel_ml)
     table["fibrosis_percent"] = table["reticulation_percent"] + table["honeycombing_percent"]
-    table["consolidation_patchiness"] = patchiness(tissue.consolidation, bins)
+    table["consolidation_patchiness"] = patchiness(has_class(bits, "consolidation"), bins)
     table["subpleural_sparing_index"] = sparing_index(counts, bins.voxel_ml)
     return table
 
 
-@dataclass(frozen=True, eq=False)
 class BinCounts:
     """How many bins lie where and carry which classes: all shares of the table come from this one count.
 
     Attributes:
-        counts: Shape (2 sides, 3 levels, NUM_SHELLS, 2 ** classes); bit c of the last index is class c of ``CLASSES``.
+        all: Bins of lung per zone. Shape (2 sides, 3 levels, NUM_SHELLS).
     """
 
-    counts: NDArray[np.int64]
-
-    @property
-    def all(self) -> NDArray[np.int64]:
-        """Bins of lung per zone. Shape (2, 3, NUM_SHELLS)."""
-        return np.asarray(self.counts.sum(axis=-1))
+    def __init__(self, counts: NDArray[np.int64]) -> None:
+        """``counts``: shape (2, 3, NUM_SHELLS, 2 ** classes); bit c of the last index is class c of ``CLASSES``."""
+        self._counts = counts
+        self.all: NDArray[np.int64] = counts.sum(axis=-1)
 
     def with_class(self, *names: str) -> NDArray[np.int64]:
         """Bins that carry at least one of the classes, per zone. Shape (2, 3, NUM_SHELLS)."""
         wanted = sum(1 << CLASSES.index(name) for name in names)
-        return np.asarray(self.counts[..., (np.arange(self.counts.shape[-1]) & wanted) > 0].sum(axis=-1))
+        return np.asarray(self._counts[..., (np.arange(self._counts.shape[-1]) & wanted) > 0].sum(axis=-1))
 
 
-def count_bins(bins: Bins, tissue: TissueClasses, zones: Zones) -> BinCounts:
-    """Count the bins of lung by zone and classes."""
-    inside = bins.inside
-    code = ((bins.sides[inside].astype(np.int32) - 1) * len(LEVELS) + zones.level[inside]) * NUM_SHELLS
-    code += zones.shell[inside]
-    masks = (
-        tissue.ground_glass,
-        tissue.consolidation,
-        tissue.reticulation,
-        tissue.honeycombing,
-        tissue.high_attenuation,
-        tissue.low_attenuation,
-    )
-    for mask in reversed(masks):
-        code *= 2
-        code += mask[inside]
+def count_bins(bins: Bins, bits: ClassBits, zones: Zones) -> NDArray[np.int64]:
+    """Count the bins of lung by zone and classes; the shape is that which ``BinCounts`` takes."""
     shape = (2, len(LEVELS), NUM_SHELLS, 1 << len(CLASSES))
-    return BinCounts(np.bincount(code, minlength=math.prod(shape)).reshape(shape))
+    inside = bins.inside
+    zone = (bins.sides[inside].astype(np.int16) - 1) * len(LEVELS) + zones.level[inside]
+    code = (zone * NUM_SHELLS + zones.shell[inside]) * np.int16(shape[-1]) + bits[inside]
+    return np.bincount(code, minlength=math.prod(shape)).reshape(shape)
 
 
 def _percent(part: float, whole: float) -> float:
@@ -122,7 +106,10 @@ def _per_zone(name: str, counts: BinCounts) -> Table:
     for side_index, side in enumerate(("right", "left")):
         for level_index, level in enumerate(LEVELS):
             zone = (side_index, level_index)
-            for shell, shells in (("peripheral", slice(PERIPHERAL_SHELLS)), ("central", slice(PERIPHERAL_SHELLS, None))):
+            for shell, shells in (
+                ("peripheral", slice(PERIPHERAL_SHELLS)),
+                ("central", slice(PERIPHERAL_SHELLS, None)),
+            ):
                 value = _percent(part[zone][shells].sum(), whole[zone][shells].sum())
                 table[f"{name}_{side}_{level}_{shell}_percent"] = value
     return table

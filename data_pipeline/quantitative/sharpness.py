@@ -66,7 +66,7 @@ def _profiles(plane: NDArray[np.int16], lung: BoolArray, reach: int) -> NDArray[
 def _aligned(
     profiles: NDArray[np.float32], reach: int, plateau: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """The sharper profiles: distance of every sample to the middle of the edge, pixels, and height of the step, 0..1."""
+    """The sharper profiles: distance of every sample to the middle of the edge, pixels, and height of the step."""
     wall = np.median(profiles[:, reach - plateau - 1 : reach - 1], axis=1)
     lung = np.median(profiles[:, reach + 2 : reach + 3 + plateau], axis=1)
     chosen = wall - lung > MIN_STEP_HU

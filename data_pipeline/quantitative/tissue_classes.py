@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from scipy import ndimage
+from numpy.typing import NDArray
 
 from data_pipeline.lungs.coarse_grid import BoolArray, FloatVolume
-from data_pipeline.lungs.morphology import dilated
-from data_pipeline.quantitative.bins import Bins
-from data_pipeline.quantitative.local_means import CELL, box_sums, cell_sums, radius_for, spread_to_bins
-from data_pipeline.quantitative.lung_texture import LOBULE_HEIGHT_MM, LOBULE_MM, LungTexture, density_inside, lung_texture
+from data_pipeline.lungs.morphology import dilated, opened_square
+from data_pipeline.quantitative.bins import Bins, one_lung
+from data_pipeline.quantitative.local_means import spread_to_bins
+from data_pipeline.quantitative.lung_texture import (
+    LungTexture,
+    calm_density_hu,
+    density_inside,
+    line_contrast,
+    lung_texture,
+    noise_power,
+    share_in_lobule,
+)
+from data_pipeline.threads import in_threads
+
+CLASSES = ("ggo", "consolidation", "reticulation", "honeycombing", "high_attenuation", "low_attenuation")
 
 LOW_ATTENUATION_HU = -950.0  # emphysema index
 HIGH_ATTENUATION_HU = (-600.0, -250.0)
@@ -24,73 +33,77 @@ LINE_HU = 38.0  # line contrast of reticulation; vessels and noise are taken awa
 UNEVEN_SHARE = 0.02  # of its excess density: ground glass is itself uneven
 RAISED_HU = 50.0  # between its lines reticulated lung is denser than the calm lung of the scan by at least this much
 HONEYCOMB_HU = 40.0  # line contrast of the walls of honeycombing
-CALM_PERCENTILE = 25.0  # of the background: lung that disease has spared, in most patients
-MAX_CALM_HU = -785.0  # denser lung is not calm
 CYST_HU = -50.0  # cysts are darker than the calm lung by this much
 MIN_CYST_SHARE = 0.04  # of a lobule
 
-
-@dataclass(frozen=True, eq=False)
-class TissueClasses:
-    """Masks over the bins. Consolidation, reticulation and honeycombing exclude each other; ground glass may lie
-    between the lines of reticulation.
-    """
-
-    low_attenuation: BoolArray
-    high_attenuation: BoolArray
-    ground_glass: BoolArray
-    consolidation: BoolArray
-    reticulation: BoolArray
-    honeycombing: BoolArray
+ClassBits = NDArray[np.uint8]
 
 
-def classify(bins: Bins, blur_mm2: float) -> TissueClasses:
-    """Class of every bin that is lung throughout.
+def classify(bins: Bins, blur_mm2: float) -> ClassBits:
+    """Classes of every bin that is lung throughout.
+
+    Consolidation, reticulation and honeycombing exclude each other; ground glass may lie between the lines of
+    reticulation.
 
     Args:
         bins: The lungs.
         blur_mm2: From ``sharpness.blur_variance_mm2``.
+
+    Returns:
+        Shape of the bins, uint8: bit c is set where a bin has class c of ``CLASSES``.
     """
-    inside, density = bins.inside, density_inside(bins, blur_mm2)
-    consolidation = dense_foci(bins, density)
-    texture = lung_texture(bins, density, consolidation)
-    calm = calm_hu(texture)
+    bits = np.zeros(bins.sides.shape, dtype=np.uint8)
+    lungs = [(box, lung) for box, lung in (one_lung(bins, side) for side in (1, 2)) if lung is not None]
+    densities = in_threads(lambda part: density_inside(part[1], blur_mm2), lungs)
+    parts = list(zip(lungs, densities, strict=True))
+    textures = in_threads(lambda part: lung_texture(part[0][1], part[1], dense_foci(part[0][1], part[1])), parts)
+    noise, calm = noise_power(textures), calm_density_hu(textures)
+
+    def write(part: tuple[tuple[tuple[slice, ...], Bins], LungTexture]) -> None:
+        (box, lung), texture = part
+        bits[box] |= class_bits(lung, texture, noise, calm)
+
+    in_threads(write, list(zip(lungs, textures, strict=True)))
+    return bits
+
+
+def has_class(bits: ClassBits, name: str) -> BoolArray:
+    """Mask of one class."""
+    return np.asarray(bits & (1 << CLASSES.index(name)), dtype=np.bool_)
+
+
+def class_bits(lung: Bins, texture: LungTexture, noise: float, calm: float) -> ClassBits:
+    """Classes of the bins of one lung.
+
+    Args:
+        lung: Its bins.
+        texture: Its texture.
+        noise: Power of the scan's noise, HU squared.
+        calm: Density of the scan's healthy lung, HU.
+    """
+    density, line = texture.density_hu, line_contrast(texture, noise)
     excess = texture.background_hu - np.float32(calm + RAISED_HU)
-    honeycombs = (texture.line_hu > HONEYCOMB_HU) & (cyst_share(bins, texture, calm + CYST_HU) > MIN_CYST_SHARE)
-    meshed = (excess > 0) & (texture.line_hu > LINE_HU + UNEVEN_SHARE * excess) & ~honeycombs
-    between_lines = texture.background_hu - np.where(meshed, np.float32(LINES_ADD) * texture.line_hu, np.float32(0.0))
+    cysts = share_in_lobule(density < calm + CYST_HU, lung, texture)
+    honeycombs = (line > HONEYCOMB_HU) & (cysts > MIN_CYST_SHARE)
+    meshed = (excess > 0) & (line > LINE_HU + UNEVEN_SHARE * excess) & ~honeycombs
+    between_lines = texture.background_hu - np.where(meshed, np.float32(LINES_ADD) * line, np.float32(0.0))
     hazy = (between_lines > GROUND_GLASS_HU) & ~honeycombs
-    free = inside & ~consolidation
-    return TissueClasses(
-        low_attenuation=inside & (density < LOW_ATTENUATION_HU),
-        high_attenuation=inside & (density >= HIGH_ATTENUATION_HU[0]) & (density <= HIGH_ATTENUATION_HU[1]),
-        ground_glass=free & spread_to_bins(hazy, density.shape),
-        consolidation=consolidation,
-        reticulation=free & spread_to_bins(meshed, density.shape),
-        honeycombing=free & spread_to_bins(honeycombs, density.shape),
+    in_cells = sum(
+        mask.view(np.uint8) << np.uint8(CLASSES.index(name))
+        for name, mask in (("ggo", hazy), ("reticulation", meshed), ("honeycombing", honeycombs))
     )
+    bits = spread_to_bins(np.asarray(in_cells, dtype=np.uint8), density.shape)
+    bits = np.where(texture.dense, np.uint8(1 << CLASSES.index("consolidation")), bits)
+    lowest, highest = HIGH_ATTENUATION_HU
+    high = (density >= lowest) & (density <= highest)
+    for name, mask in (("high_attenuation", high), ("low_attenuation", density < LOW_ATTENUATION_HU)):
+        bits |= mask.view(np.uint8) << np.uint8(CLASSES.index(name))
+    return bits * lung.inside.view(np.uint8)
 
 
-def calm_hu(texture: LungTexture) -> float:
-    """Density between the vessels of the part of the lung that disease has spared, HU."""
-    known = texture.background_hu[texture.num_bins >= CELL]
-    return min(float(np.percentile(known, CALM_PERCENTILE)), MAX_CALM_HU) if known.size else MAX_CALM_HU
-
-
-def dense_foci(bins: Bins, density: FloatVolume) -> BoolArray:
+def dense_foci(lung: Bins, density: FloatVolume) -> BoolArray:
     """Consolidation: dense lung that is no vessel. Its core is thicker than ``VESSEL_MM`` in the plane."""
-    dense = bins.inside & (density > CONSOLIDATION_HU)
-    size = [max(1, round(VESSEL_MM / step)) for step in bins.spacing_mm[:2]]
-    solid = (dense | ~bins.inside).view(np.uint8)  # the pleura is no edge of a focus
-    core = dense & (ndimage.grey_opening(solid, size=(*size, 1)) > 0)
+    dense = lung.inside & (density > CONSOLIDATION_HU)
+    size = [max(1, round(VESSEL_MM / step)) for step in lung.spacing_mm[:2]]
+    core = dense & opened_square(dense | ~lung.inside, (size[0], size[1]))  # the pleura is no edge of a focus
     return dilated(core, REGROWTH_STEPS, shape="plane", within=dense)
-
-
-def cyst_share(bins: Bins, texture: LungTexture, below_hu: float) -> FloatVolume:
-    """Share of each lobule that is darker than ``below_hu``. Cells, 0..1."""
-    step_mm = (CELL * bins.spacing_mm[0], CELL * bins.spacing_mm[1], bins.spacing_mm[2])
-    widths = (LOBULE_MM, LOBULE_MM, LOBULE_HEIGHT_MM)
-    radius = [radius_for(width, step) for width, step in zip(widths, step_mm, strict=True)]
-    dark = (bins.inside & (texture.density_hu < below_hu)).astype(np.float32)
-    count = box_sums(texture.num_bins, (radius[0], radius[1], radius[2]))
-    return box_sums(cell_sums(dark), (radius[0], radius[1], radius[2])) / np.maximum(count, np.float32(1.0))

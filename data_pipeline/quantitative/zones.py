@@ -50,15 +50,19 @@ def find_zones(bins: Bins) -> Zones:
 
 def _shells(bins: Bins) -> NDArray[np.int8]:
     """Shell of every bin. Bins left out of the distance take that of their neighbour."""
-    outline = _between(bins.inside, 0) | _between(bins.inside, 1)
-    thin = [max(1, round(DEPTH_STEP_MM / step)) if size > 1 else 1 for step, size in zip(bins.spacing_mm, outline.shape, strict=True)]
-    sparse = outline[:: thin[0], :: thin[1], :: thin[2]]
+    shape = bins.sides.shape
+    thin = [
+        max(1, round(DEPTH_STEP_MM / step)) if size > 1 else 1
+        for step, size in zip(bins.spacing_mm, shape, strict=True)
+    ]
+    sparse = np.ascontiguousarray(bins.sides[:: thin[0], :: thin[1], :: thin[2]]) > 0
+    sparse = _between(sparse, 0) | _between(sparse, 1)
     step_mm = (bins.spacing_mm[0] * thin[0], bins.spacing_mm[1] * thin[1], bins.spacing_mm[2] * thin[2])
     depth = depth_mm(sparse, step_mm, SHELL_ENDS_MM[-1] + max(step_mm))
     shell = np.searchsorted(SHELL_ENDS_MM, depth, side="left").astype(np.int8)
-    for axis, size in enumerate(outline.shape):
-        shell = shell.repeat(thin[axis], axis=axis).take(np.arange(size), axis=axis)
-    return shell
+    for axis in range(3):
+        shell = shell.repeat(thin[axis], axis=axis)
+    return shell[: shape[0], : shape[1], : shape[2]]
 
 
 def depth_mm(inside: BoolArray, step_mm: Spacing, limit_mm: float) -> FloatVolume:
