@@ -1,4 +1,4 @@
-"""Independent pieces of one scan's work on the threads torch may use. NumPy and SciPy let go of the interpreter there."""
+"""Independent pieces of one scan's work, on the threads torch may use: NumPy and SciPy release the interpreter."""
 
 from __future__ import annotations
 

@@ -35,6 +35,7 @@ NETWORK_QUANTITIES: tuple[str, ...] = (
     "consolidation_patchiness",
     "subpleural_sparing_index",
     "reticulation_basal_share",
+    "honeycombing_percent",
 )
 
 # What readers may have scored, percent of lung volume: optional columns of the case table, used in training only.

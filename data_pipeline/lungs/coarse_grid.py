@@ -123,5 +123,3 @@ def coarse_grid(voxels: NDArray[np.int16], spacing_mm: Spacing) -> CoarseGrid:
     factors = reduction_factors(native_shape, spacing_mm)
     coarse_spacing = (spacing_mm[0] * factors[0], spacing_mm[1] * factors[1], spacing_mm[2] * factors[2])
     return CoarseGrid(block_mean(voxels, factors), factors, coarse_spacing, native_shape)
-
-

@@ -82,6 +82,27 @@ def closed(mask: BoolArray, steps: int = 1, *, shape: Shape = "cross") -> BoolAr
     return eroded(dilated(padded, steps, shape=shape), steps, shape=shape)[inner]
 
 
+def opened_square(mask: BoolArray, size: tuple[int, int]) -> BoolArray:
+    """Opening by a rectangle of ``size`` voxels in the axial plane; what lies outside the volume is full."""
+    words = _packed(mask)
+    for axis, length in enumerate(size):
+        whole = words.copy()
+        for step in range(1, min(length, words.shape[axis])):
+            _at(whole, axis, slice(None, -step))[...] &= _at(words, axis, slice(step, None))
+        words = whole
+    for axis, length in enumerate(size):
+        grown = words.copy()
+        for step in range(1, min(length, words.shape[axis])):
+            _at(grown, axis, slice(step, None))[...] |= _at(words, axis, slice(None, -step))
+        words = grown
+    return _unpacked(words, mask.shape[2])
+
+
+def _at(words: Words, axis: int, where: slice) -> Words:
+    """Part of the words along one axis, a view."""
+    return words[(slice(None),) * axis + (where,)]
+
+
 def _packed(mask: BoolArray) -> Words:
     """Bits along the last axis, lowest first. Shape (I, J, W), uint64."""
     rows, columns, size = mask.shape
@@ -115,10 +136,9 @@ def _along_last(words: Words) -> Words:
 
 def _along_planes(words: Words, axis: int, grown: Words) -> Words:
     """Add one step up and down an unpacked axis of ``words`` to ``grown``, in place."""
-    low = (slice(None),) * axis + (slice(None, -1),)
-    high = (slice(None),) * axis + (slice(1, None),)
-    grown[high] |= words[low]
-    grown[low] |= words[high]
+    low, high = slice(None, -1), slice(1, None)
+    _at(grown, axis, high)[...] |= _at(words, axis, low)
+    _at(grown, axis, low)[...] |= _at(words, axis, high)
     return grown
 
 

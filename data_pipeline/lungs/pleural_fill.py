@@ -108,7 +108,8 @@ def _dense_part(chest: _Chest, side: int, part: BoolArray, other_inner: FloatMap
     added = _touching(added, part)
     inside_cage = rays.radius_mm <= rays.on_rays(np.nan_to_num(chest.pleura, nan=-np.inf))
     return added | less_dense_than_organs(
-        chest.smooth_hu, chest.organ_hu, part | added, beside & ~chest.blocked & inside_cage)
+        chest.smooth_hu, chest.organ_hu, part | added, beside & ~chest.blocked & inside_cage
+    )
 
 
 def mirrored_maximum(height: NDArray[np.float32], middle_i: float) -> NDArray[np.float32]:

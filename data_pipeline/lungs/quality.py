@@ -48,19 +48,25 @@ def measure(labels: NDArray[np.uint8], spacing_mm: Spacing, dense_share: float =
         spacing_mm: Spacing along i, j, k, mm.
         dense_share: Share of the mask without air, where it is known.
     """
-    voxel_ml = spacing_mm[0] * spacing_mm[1] * spacing_mm[2] / 1000.0
-    right, left = np.sum(in_threads(lambda k: _side_counts(labels[:, :, k]), range(labels.shape[2])), axis=0)
+    right_ml, left_ml = side_volumes_ml(labels, spacing_mm)
     axial_cm2 = spacing_mm[0] * spacing_mm[1] / 100.0
     cut = max(int(np.count_nonzero(labels[:, :, 0])), int(np.count_nonzero(labels[:, :, -1]))) * axial_cm2
     sagittal = max(np.count_nonzero(labels[0]), np.count_nonzero(labels[-1])) * spacing_mm[1] * spacing_mm[2] / 100.0
     coronal = max(np.count_nonzero(labels[:, 0]), np.count_nonzero(labels[:, -1])) * spacing_mm[0] * spacing_mm[2]
     return MaskFacts(
-        float(right * voxel_ml),
-        float(left * voxel_ml),
+        right_ml,
+        left_ml,
         float(cut),
         float(max(sagittal, coronal / 100.0)),
         float(dense_share),
     )
+
+
+def side_volumes_ml(labels: NDArray[np.uint8], spacing_mm: Spacing) -> tuple[float, float]:
+    """Volume of the right and of the left lung, ml."""
+    voxel_ml = spacing_mm[0] * spacing_mm[1] * spacing_mm[2] / 1000.0
+    right, left = np.sum(in_threads(lambda k: _side_counts(labels[:, :, k]), range(labels.shape[2])), axis=0)
+    return float(right * voxel_ml), float(left * voxel_ml)
 
 
 def _side_counts(labels: NDArray[np.uint8]) -> tuple[int, int]:

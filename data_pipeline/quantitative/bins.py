@@ -45,12 +45,15 @@ class Bins:
         return self.spacing_mm[0] * self.spacing_mm[1] * self.spacing_mm[2] / 1000.0
 
 
-def box_of(labels: NDArray[np.uint8]) -> Box:
+def box_of(labels: NDArray[np.uint8] | BoolArray) -> Box:
     """Smallest box around all labelled voxels; an empty box where none is."""
-    sides = []
-    for axis in range(3):
-        filled = np.nonzero(labels.any(axis=tuple(other for other in range(3) if other != axis)))[0]
-        sides.append(slice(int(filled[0]), int(filled[-1]) + 1) if filled.size else slice(0, 0))
+    rest, sides = labels, [slice(0, 0)] * 3
+    for axis in sorted(range(3), key=lambda item: -abs(labels.strides[item])):  # whole layers of memory first
+        filled = np.nonzero(rest.any(axis=tuple(other for other in range(3) if other != axis)))[0]
+        if not filled.size:
+            return slice(0, 0), slice(0, 0), slice(0, 0)
+        sides[axis] = slice(int(filled[0]), int(filled[-1]) + 1)
+        rest = rest[tuple(sides[axis] if other == axis else slice(None) for other in range(3))]
     return sides[0], sides[1], sides[2]
 
 
@@ -67,6 +70,15 @@ def bin_lungs(voxels: NDArray[np.int16], labels: NDArray[np.uint8], spacing_mm: 
     sides = block_label(labels, (fi, fj, fk))
     spacing = (spacing_mm[0] * fi, spacing_mm[1] * fj, spacing_mm[2] * fk)
     return Bins(block_mean(voxels, (fi, fj, fk)), sides, spacing, (fi, fj, fk))
+
+
+def one_lung(bins: Bins, side: int) -> tuple[Box, Bins | None]:
+    """The bins of one lung in their own box, and the box; None where that lung has no bin."""
+    box = box_of(bins.sides == side)
+    if box[0].start == box[0].stop:
+        return box, None
+    sides = np.where(bins.sides[box] == side, bins.sides[box], np.uint8(0))
+    return box, Bins(bins.hu[box], sides, bins.spacing_mm, bins.factors)
 
 
 def _in_plane_factor(spacing_mm: float, size: int) -> int:

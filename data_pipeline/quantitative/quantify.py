@@ -9,19 +9,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from data_pipeline.lungs.coarse_grid import BoolArray, Spacing
+from data_pipeline.lungs.quality import side_volumes_ml
 from data_pipeline.quantitative.bins import Bins, bin_lungs, box_of
-from data_pipeline.quantitative.reticulation import reticulation
-from data_pipeline.quantitative.tissue_classes import classify
-from data_pipeline.quantitative.zones import (
-    BEYOND_SUBPLEURAL_MM,
-    LEVELS,
-    PERIPHERAL_MM,
-    SUBPLEURAL_MM,
-    Zones,
-    find_zones,
-)
+from data_pipeline.quantitative.sharpness import blur_variance_mm2
+from data_pipeline.quantitative.tissue_classes import CLASSES, ClassBits, classify, has_class
+from data_pipeline.quantitative.zones import LEVELS, NUM_SHELLS, PERIPHERAL_SHELLS, Zones, find_zones
 
 MIN_EXTENT_ML = 2.0  # shares of less disease than this are noise and are left unknown
+DISTRIBUTED = ("ggo", "consolidation", "reticulation", "honeycombing")  # classes whose place in the lung is measured
+INTERSTITIAL = ("ggo", "reticulation", "honeycombing")  # what spares the subpleural lung in NSIP
+DENSITY_LIMITS_HU = (-1100, 300)
 
 Table = dict[str, float]
 
@@ -38,80 +35,97 @@ def quantify(voxels: NDArray[np.int16], labels: NDArray[np.uint8], spacing_mm: S
         Name -> value; the unit is in the name; NaN where a quantity is not defined (a share of no disease).
     """
     box = box_of(labels)
-    voxels, labels = voxels[box], labels[box]
-    bins = bin_lungs(voxels, labels, spacing_mm)
+    bins = bin_lungs(voxels[box], labels[box], spacing_mm)
     if not bins.inside.any():
         return {}
-    tissue, zones = classify(bins), find_zones(bins)
-    mesh = reticulation(voxels, bins, tissue)
-    masks = {
-        "ggo": tissue.ground_glass,
-        "consolidation": tissue.consolidation,
-        "reticulation": mesh,
-        "high_attenuation": tissue.high_attenuation,
-        "low_attenuation": tissue.low_attenuation,
-    }
-    table = _volumes(labels, spacing_mm) | _density(bins)
-    for name, mask in masks.items():
-        table[f"{name}_percent"] = _percent(mask, bins.inside)
-        table |= _per_zone(name, mask, bins, zones)
-    for name in ("ggo", "consolidation", "reticulation"):
-        table |= _distribution(name, masks[name], bins, zones)
-    table["consolidation_patchiness"] = patchiness(tissue.consolidation, bins)
-    table["subpleural_sparing_index"] = sparing_index(tissue.ground_glass | mesh, bins, zones)
+    bits = classify(bins, blur_variance_mm2(voxels, labels, spacing_mm))
+    counts = BinCounts(count_bins(bins, bits, find_zones(bins)))
+    table = _volumes(labels[box], spacing_mm) | _density(bins)
+    for name in CLASSES:
+        table[f"{name}_percent"] = _percent(counts.with_class(name).sum(), counts.all.sum())
+        table |= _per_zone(name, counts)
+    for name in DISTRIBUTED:
+        table |= _distribution(name, counts, bins.voxel_ml)
+    table["fibrosis_percent"] = table["reticulation_percent"] + table["honeycombing_percent"]
+    table["consolidation_patchiness"] = patchiness(has_class(bits, "consolidation"), bins)
+    table["subpleural_sparing_index"] = sparing_index(counts, bins.voxel_ml)
     return table
 
 
-def _percent(part: BoolArray, whole: BoolArray) -> float:
+class BinCounts:
+    """How many bins lie where and carry which classes: all shares of the table come from this one count.
+
+    Attributes:
+        all: Bins of lung per zone. Shape (2 sides, 3 levels, NUM_SHELLS).
+    """
+
+    def __init__(self, counts: NDArray[np.int64]) -> None:
+        """``counts``: shape (2, 3, NUM_SHELLS, 2 ** classes); bit c of the last index is class c of ``CLASSES``."""
+        self._counts = counts
+        self.all: NDArray[np.int64] = counts.sum(axis=-1)
+
+    def with_class(self, *names: str) -> NDArray[np.int64]:
+        """Bins that carry at least one of the classes, per zone. Shape (2, 3, NUM_SHELLS)."""
+        wanted = sum(1 << CLASSES.index(name) for name in names)
+        return np.asarray(self._counts[..., (np.arange(self._counts.shape[-1]) & wanted) > 0].sum(axis=-1))
+
+
+def count_bins(bins: Bins, bits: ClassBits, zones: Zones) -> NDArray[np.int64]:
+    """Count the bins of lung by zone and classes; the shape is that which ``BinCounts`` takes."""
+    shape = (2, len(LEVELS), NUM_SHELLS, 1 << len(CLASSES))
+    inside = bins.inside
+    zone = (bins.sides[inside].astype(np.int16) - 1) * len(LEVELS) + zones.level[inside]
+    code = (zone * NUM_SHELLS + zones.shell[inside]) * np.int16(shape[-1]) + bits[inside]
+    return np.bincount(code, minlength=math.prod(shape)).reshape(shape)
+
+
+def _percent(part: float, whole: float) -> float:
     """Share of ``whole`` that is ``part``, percent; NaN for an empty whole."""
-    total = int(np.count_nonzero(whole))
-    return 100.0 * int(np.count_nonzero(part & whole)) / total if total else math.nan
+    return 100.0 * float(part) / float(whole) if whole else math.nan
 
 
 def _volumes(labels: NDArray[np.uint8], spacing_mm: Spacing) -> Table:
-    voxel_ml = spacing_mm[0] * spacing_mm[1] * spacing_mm[2] / 1000.0
-    right, left = (float(np.count_nonzero(labels == side)) * voxel_ml for side in (1, 2))
+    right, left = side_volumes_ml(labels, spacing_mm)
     return {"lung_volume_ml": right + left, "lung_volume_right_ml": right, "lung_volume_left_ml": left}
 
 
 def _density(bins: Bins) -> Table:
+    """Mean and percentiles to the nearest HU below, from one histogram."""
     hu = bins.hu[bins.inside]
-    p10, p50, p90 = np.percentile(hu, (10, 50, 90))
-    return {
-        "mean_lung_density_hu": float(hu.mean(dtype=np.float64)),
-        "density_p10_hu": float(p10),
-        "density_p50_hu": float(p50),
-        "density_p90_hu": float(p90),
-    }
+    lowest, highest = DENSITY_LIMITS_HU
+    counts = np.bincount(np.clip(hu - lowest, 0, highest - lowest).astype(np.int32))
+    reached = np.searchsorted(np.cumsum(counts), np.array([0.1, 0.5, 0.9]) * hu.size)
+    table = {"mean_lung_density_hu": float(hu.mean(dtype=np.float64))}
+    return table | {f"density_p{p}_hu": float(at + lowest) for p, at in zip((10, 50, 90), reached, strict=True)}
 
 
-def _per_zone(name: str, mask: BoolArray, bins: Bins, zones: Zones) -> Table:
+def _per_zone(name: str, counts: BinCounts) -> Table:
     """Extent in each of 2 sides x 3 levels x 2 shells, percent of that zone."""
-    shell = (zones.depth_mm > PERIPHERAL_MM).astype(np.int8)  # 0 peripheral, 1 central
-    code = (bins.sides.astype(np.int16) - 1) * 6 + zones.level * 2 + shell
-    whole = np.bincount(code[bins.inside], minlength=12)
-    part = np.bincount(code[mask], minlength=12)
     table: Table = {}
+    part, whole = counts.with_class(name), counts.all
     for side_index, side in enumerate(("right", "left")):
         for level_index, level in enumerate(LEVELS):
-            for shell_index, shell_name in enumerate(("peripheral", "central")):
-                at = side_index * 6 + level_index * 2 + shell_index
-                value = 100.0 * part[at] / whole[at] if whole[at] else math.nan
-                table[f"{name}_{side}_{level}_{shell_name}_percent"] = float(value)
+            zone = (side_index, level_index)
+            for shell, shells in (
+                ("peripheral", slice(PERIPHERAL_SHELLS)),
+                ("central", slice(PERIPHERAL_SHELLS, None)),
+            ):
+                value = _percent(part[zone][shells].sum(), whole[zone][shells].sum())
+                table[f"{name}_{side}_{level}_{shell}_percent"] = value
     return table
 
 
-def _distribution(name: str, mask: BoolArray, bins: Bins, zones: Zones) -> Table:
+def _distribution(name: str, counts: BinCounts, voxel_ml: float) -> Table:
     """Where a finding is: share in the lower third, share in the outer shell, symmetry of the sides; all 0..1."""
-    total = int(np.count_nonzero(mask))
+    part, whole = counts.with_class(name), counts.all
     keys = (f"{name}_basal_share", f"{name}_peripheral_share", f"{name}_symmetry")
-    if total * bins.voxel_ml < MIN_EXTENT_ML:
+    total = int(part.sum())
+    if total * voxel_ml < MIN_EXTENT_ML:
         return dict.fromkeys(keys, math.nan)
-    basal = float(np.count_nonzero(mask & (zones.level == 0))) / total
-    peripheral = float(np.count_nonzero(mask & (zones.depth_mm <= PERIPHERAL_MM))) / total
-    right, left = (_percent(mask, bins.sides == side) for side in (1, 2))
+    right, left = (_percent(part[side].sum(), whole[side].sum()) for side in (0, 1))
     symmetry = 1.0 - abs(right - left) / (right + left) if not math.isnan(right + left) else math.nan
-    return dict(zip(keys, (basal, peripheral, symmetry), strict=True))
+    basal, peripheral = part[:, 0].sum() / total, part[:, :, :PERIPHERAL_SHELLS].sum() / total
+    return dict(zip(keys, (float(basal), float(peripheral), symmetry), strict=True))
 
 
 def patchiness(consolidation: BoolArray, bins: Bins) -> float:
@@ -119,17 +133,16 @@ def patchiness(consolidation: BoolArray, bins: Bins) -> float:
     if np.count_nonzero(consolidation) * bins.voxel_ml < MIN_EXTENT_ML:
         return math.nan
     labels, _ = ndimage.label(consolidation)
-    sizes = np.bincount(labels.ravel())[1:]
+    sizes = np.bincount(labels[consolidation])[1:]
     return float(1.0 - sizes.max() / sizes.sum())
 
 
-def sparing_index(disease: BoolArray, bins: Bins, zones: Zones) -> float:
+def sparing_index(counts: BinCounts, voxel_ml: float) -> float:
     """One minus extent in the outermost 5 mm over extent in the next 10 mm, of ground glass and reticulation.
 
     1 is complete subpleural sparing, 0 none, below 0 subpleural accentuation (cut at -1); NaN without disease there.
     """
-    outer = bins.inside & (zones.depth_mm <= SUBPLEURAL_MM)
-    next_shell = bins.inside & (zones.depth_mm > SUBPLEURAL_MM) & (zones.depth_mm <= BEYOND_SUBPLEURAL_MM)
-    if np.count_nonzero(disease & next_shell) * bins.voxel_ml < MIN_EXTENT_ML:
+    part, whole = counts.with_class(*INTERSTITIAL).sum(axis=(0, 1)), counts.all.sum(axis=(0, 1))
+    if part[1] * voxel_ml < MIN_EXTENT_ML:
         return math.nan
-    return max(-1.0, 1.0 - _percent(disease, outer) / _percent(disease, next_shell))
+    return max(-1.0, 1.0 - _percent(part[0], whole[0]) / _percent(part[1], whole[1]))

@@ -25,7 +25,7 @@ class FindLungs(Transform):
         return data | {LUNG_MASK: mask.labels[None], FINDINGS: [*data[FINDINGS], *mask.findings]}
 
 
-@TRANSFORMS.register("lung_mask", version=1, params=NoParams)
+@TRANSFORMS.register("lung_mask", version=2, params=NoParams)
 def build_lung_mask(params: NoParams, *, device: str) -> FindLungs:
     """Find lungs without weights, on the CPU."""
     return FindLungs()

@@ -25,7 +25,7 @@ class Quantify(Transform):
         return data | {QUANTITATIVE_TABLE: table, QUANTITATIVE: torch.tensor(vector, dtype=torch.float32)}
 
 
-@TRANSFORMS.register("quantify", version=1, params=NoParams)
+@TRANSFORMS.register("quantify", version=2, params=NoParams)
 def build_quantify(params: NoParams, *, device: str) -> Quantify:
     """Quantitative CT, on the CPU."""
     return Quantify()
