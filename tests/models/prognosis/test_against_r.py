@@ -53,7 +53,7 @@ def test_coefficients_and_likelihood_agree_with_glm(reference: dict[str, Any], r
     size = sum(rows.sizes)
     fit = minimise(likelihood, Penalty(np.zeros((size, size)), np.zeros(size)), start_values(rows, rows.cause == cause))
     figures = reference["figures"]
-    np.testing.assert_allclose(fit.parameters, figures[f"piecewise_cause_{cause}"], atol=3e-5)  # both stop near the minimum
+    np.testing.assert_allclose(fit.parameters, figures[f"piecewise_cause_{cause}"], atol=3e-5)
     assert likelihood.value(fit.parameters) == pytest.approx(figures["piecewise_loss"][cause - 1], abs=1e-6)
 
 
