@@ -56,7 +56,13 @@ from models.artefact_writing import ArtefactParts, save_artefact, save_recalibra
 from models.backbones import BACKBONES
 from models.belief import fit_belief
 from models.fitting import CrossFit, RunContext, cross_fit
-from models.prognosis.cross_fitting import fit_heads, image_columns, out_of_fold_columns
+from models.prognosis import PrognosticModel
+from models.prognosis.cross_fitting import (
+    fit_heads,
+    image_columns,
+    out_of_fold_columns,
+    with_event_time_intervals,
+)
 from models.prognosis.feature_table import read_feature_table, with_features
 from models.prognosis.recalibrated_heads import recalibrated_heads
 from models.trainer import is_first_process
@@ -184,6 +190,7 @@ def run(plan: Plan, progress: StepProgress) -> Path:
     heads = fit_heads(everyone, data, plan.words.endpoints, settings.prognosis, progress.say)
     held_out = [rows for _, rows in pairs]
     columns = out_of_fold_columns(everyone, data, plan.words.endpoints[0], held_out, settings.prognosis)
+    heads = calibrated(heads, plan.words, everyone, data, columns)
     predictions = pd.concat([image_columns(data), columns], axis=1).iloc[: len(cohort.cases)]
     results = evaluate_out_of_fold(settings, plan.words, cohort.cases, with_scanners(predictions, cohort))
 
@@ -263,6 +270,7 @@ def run_head(settings: HeadSettings, words: Vocabularies, progress: StepProgress
     )
     held_out = [np.flatnonzero(folds == fold) for fold in range(settings.split.num_folds)]
     columns = out_of_fold_columns(cases, data, words.endpoints[0], held_out, settings.prognosis)
+    heads = calibrated(heads, words, cases, data, columns)
     predictions = pd.concat([image_columns(data), columns], axis=1)
     parts = ArtefactParts(
         name=settings.name,
@@ -328,6 +336,21 @@ def write_settings(settings: AnySettings) -> None:
     """Write the settings beside the run, defaults included."""
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
     write_whole(run_dir_of(settings) / SETTINGS_NAME, text)
+
+
+def calibrated(
+    heads: dict[str, PrognosticModel],
+    words: Vocabularies,
+    cases: Sequence[Case],
+    data: PrognosticData,
+    columns: pd.DataFrame,
+) -> dict[str, PrognosticModel]:
+    """Heads with prediction intervals for the event time where there are out-of-fold answers: the first endpoint."""
+    first = words.endpoints[0].name
+    return {
+        name: with_event_time_intervals(head, cases, data, columns) if name == first else head
+        for name, head in heads.items()
+    }
 
 
 def evaluate_out_of_fold(

@@ -245,6 +245,26 @@ class WhatIf(Record):
     refused: str = ""
 
 
+class EventTimeInterval(Record):
+    """Conformal prediction interval for the time of the first event of any cause.
+
+    Attributes:
+        level: Nominal share of event times inside.
+        measured_coverage: The same as measured on calibration patients; None where not available.
+        stratum: Whom it was calibrated on: an antibody group, or ``all patients``.
+        from_days: No event before this day; None where not available.
+        until_days: An event by this day; None where it lies beyond the supported time.
+        reason: Why it is not available.
+    """
+
+    level: float
+    measured_coverage: float | None = None
+    stratum: str
+    from_days: float | None = None
+    until_days: float | None = None
+    reason: str = ""
+
+
 class PrognosisPrediction(Record):
     """Answer of the prognostic head for one endpoint.
 
@@ -256,6 +276,7 @@ class PrognosisPrediction(Record):
         risk_group: Band of absolute risk at the endpoint's risk horizon.
         mode: ``full``, ``image_only``, ``tables_only`` or ``baseline_only``.
         plausible_range: Survival over the plausible states of the untested antibodies, where any was untested.
+        event_time: Prediction interval for the time of the event; None where the model was not calibrated for one.
     """
 
     endpoint: str
@@ -271,6 +292,7 @@ class PrognosisPrediction(Record):
     contributions: tuple[Contribution, ...] = ()
     what_if: tuple[WhatIf, ...] = ()
     plausible_range: tuple[HorizonRisk, ...] = ()
+    event_time: EventTimeInterval | None = None
     notes: tuple[str, ...] = ()
 
 

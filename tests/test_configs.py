@@ -11,8 +11,8 @@ from domain.antibodies import load_antibody_vocabulary
 from domain.config_files import config_path
 from domain.covariates import load_covariate_vocabulary
 from domain.endpoints import load_endpoint
-from domain.patterns import load_pattern_vocabulary
 from domain.errors import SettingsError
+from domain.patterns import load_pattern_vocabulary
 from domain.settings import HeadSettings, RecalibrationSettings, TrainSettings
 from domain.specs import PreprocessSpec
 from domain.strict_yaml import load_one_of, load_settings, load_yaml

@@ -23,6 +23,7 @@ from models.prognosis.sample_size import sample_size_report
 
 Rows = NDArray[np.int64]
 Say = Callable[[str], None]
+OWN_RISK = "risk_at_own_time"  # predicted risk of any event by the end of the patient's own follow-up
 
 
 def fit_heads(
@@ -68,7 +69,9 @@ def out_of_fold_columns(
     held_out_rows: Sequence[Rows],
     settings: PrognosisSettings,
 ) -> pd.DataFrame:
-    """``fold``, ``survival_<d>d``, ``cif_<cause>_<d>d`` and ``risk_group`` of each row by a head that never saw it.
+    """``fold``, ``survival_<d>d``, ``cif_<cause>_<d>d``, ``risk_group`` and ``risk_at_own_time`` by unseeing heads.
+
+    A row is answered by a head that was not fitted on its patient.
 
     Args:
         cases: N of them.
@@ -91,8 +94,31 @@ def out_of_fold_columns(
             head = PrognosticModel.fit(with_outcome.take(training_rows), quick, endpoint)
             for column, values in horizon_columns(head, data.take(held_out)).items():
                 frame.loc[held_out, column] = values
+            answered = np.intersect1d(held_out, known)
+            if answered.size:
+                frame.loc[answered, OWN_RISK] = head.risk_at_own_time(with_outcome.take(answered))
     risk = 1 - frame.get(f"survival_{endpoint.risk_horizon_days}d", pd.Series(np.nan, frame.index))
     return frame.assign(risk_group=[endpoint.risk_group(value) if np.isfinite(value) else "" for value in risk])
+
+
+def with_event_time_intervals(
+    head: PrognosticModel, cases: Sequence[Case], data: PrognosticData, columns: pd.DataFrame
+) -> PrognosticModel:
+    """A head whose prediction intervals for the event time are calibrated on the out-of-fold answers.
+
+    Args:
+        head: Fitted on all of ``cases``.
+        cases: N of them.
+        data: Their inputs.
+        columns: ``out_of_fold_columns`` of the same cases and endpoint.
+    """
+    if OWN_RISK not in columns:
+        return head
+    risk = columns[OWN_RISK].to_numpy(dtype=np.float64)
+    rows = np.flatnonzero(np.isfinite(risk))
+    if not rows.size:
+        return head
+    return head.with_conformal(with_outcomes(data, cases, head.endpoint).take(rows), risk=risk[rows])
 
 
 def image_columns(data: PrognosticData) -> pd.DataFrame:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from domain.antibodies import STATUS_CODES, AntibodyStatus
 from domain.prognostic_data import PrognosticData
-from domain.records import Contribution, HorizonRisk, PrognosisPrediction, WhatIf
+from domain.records import Contribution, EventTimeInterval, HorizonRisk, PrognosisPrediction, WhatIf
 from models.prognosis.antibody_coding import NEGATIVE, NOT_TESTED, POSITIVE, AntibodyCoding
 from models.prognosis.antibody_posterior import NONE_CLASS, UNTESTED_SHARE, scenarios
 from models.prognosis.clinical_coding import base_key
+from models.prognosis.conformal import stratum_names
 from models.prognosis.measured_coverage import measured_coverage
 from models.prognosis.state import ModelState
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 CURVE_POINTS = 49
+EVENT_TIME_POINTS = 731
 CURVE_POWER = 1.5  # more points early, where the course of MDA5 is decided
 CONTRIBUTION_DAYS = (90.0, 365.0, 1826.0)
 PLAUSIBLE_PROBABILITY = 0.05  # antibody classes below it are left out of the range over untested states
@@ -55,6 +57,7 @@ def explain(model: PrognosticModel, data: PrognosticData) -> PrognosisPrediction
         contributions=contributions(model, data),
         what_if=_standard_what_ifs(model, data),
         plausible_range=plausible_range(model, data),
+        event_time=event_time(model, data),
         notes=notes_for_patient(model, data),
     )
 
@@ -212,6 +215,25 @@ def plausible_range(model: PrognosticModel, data: PrognosticData) -> tuple[Horiz
             survival_hi=_number(answers[:, i].max()),
         )
         for i, day in enumerate(days)
+    )
+
+
+def event_time(model: PrognosticModel, data: PrognosticData) -> EventTimeInterval | None:
+    """Days between which the event is predicted to fall; days are rounded outwards on a grid of a few days."""
+    if model.conformal is None:
+        return None
+    stratum = model.conformal.for_stratum(stratum_names(model.state.space, data)[0])
+    days = np.linspace(0.0, model.state.grid.supported_days, EVENT_TIME_POINTS)
+    risk = 1.0 - model.survival(data, days)[0]
+    lower = None if stratum.lower_risk is None else float(days[(risk < stratum.lower_risk).sum() - 1])
+    beyond = stratum.upper_risk is None or risk[-1] < stratum.upper_risk
+    return EventTimeInterval(
+        level=model.conformal.level,
+        measured_coverage=stratum.measured,
+        stratum=stratum.name,
+        from_days=None if lower is None else float(np.floor(max(lower, 0.0))),
+        until_days=None if beyond else float(np.ceil(days[(risk < stratum.upper_risk).sum()])),
+        reason=stratum.reason,
     )
 
 

@@ -43,13 +43,13 @@ def read_feature_table(path: Path) -> pd.DataFrame:
         problems.append("no feature column: expected p_nsip to p_other, quantities, or embedding_0, embedding_1, ...")
     if missing := [n for n in PROBABILITY_COLUMNS if n not in wanted] if PROBABILITY_COLUMNS[0] in wanted else []:
         problems.append(f"column(s) {', '.join(missing)} missing beside {PROBABILITY_COLUMNS[0]}")
-    numbers = frame[wanted].apply(pd.to_numeric, errors="coerce")
+    numbers = pd.DataFrame({name: pd.to_numeric(frame[name], errors="coerce") for name in wanted}, frame.index)
     problems += [
         f"column {n}: not a number in some row" for n in wanted if (numbers[n].isna() & frame[n].notna()).any()
     ]
     if problems:
         raise CaseTableError(path, problems)
-    return numbers.astype(np.float64)
+    return pd.DataFrame(numbers.astype(np.float64))
 
 
 def _frame_of(path: Path) -> pd.DataFrame:

@@ -20,7 +20,7 @@ EVENTS_FOR_OWN_GATES = 300  # a cause with fewer borrows the gates of all causes
 REPLICATE_STEPS = 2  # Newton steps of a bootstrap refit from the full-sample optimum
 ONE_STEP_SIZE = 500_000  # rows x columns beyond which a replicate keeps the full-sample Hessian
 BOOTSTRAP_SALT = 41
-FACTOR_SD = 0.5  # spread of the multiple of the shared gates that a cause with few events has
+BORROWED_PRECISION = 10.0  # deviations from shared gates are shrunk this much harder than gates from nothing
 CENTRE_STEPS = 4  # refits in which the variance of the centre effects settles
 MIN_CENTRE_VARIANCE, MAX_CENTRE_VARIANCE = 0.0025, 1.0
 MIN_CENTRES_TO_RESAMPLE = 5
@@ -113,7 +113,7 @@ def _fit_member(
     for _ in range(CENTRE_STEPS if problem.num_centres else 1):
         penalty = problem.penalty(strengths)
         if prior_mean is not None:
-            penalty = _borrowing(penalty, prior_mean, problem)
+            penalty = _borrowing(penalty, prior_mean)
         fit = minimise(likelihood, penalty, parameters)
         parameters = fit.parameters
         variance = _centre_variance(problem, fit)
@@ -121,18 +121,10 @@ def _fit_member(
     return Member(weight, penalty, fit, float(np.sqrt(variance)) if problem.num_centres else 0.0)
 
 
-def _borrowing(penalty: Penalty, shared: FloatArray, problem: Problem) -> Penalty:
-    """The prior of a cause with few events: gates near a multiple of the shared ones, a factor of rank one.
-
-    The multiple is 1 with SD ``FACTOR_SD``: covariance ``D + s^2 m m'`` around the mean m, D that of the penalty;
-    its inverse by Sherman and Morrison.
-    """
-    num_intervals = problem.rows.sizes[0]
-    pull = penalty.matrix @ shared
-    pull[:num_intervals] = 0.0
-    size = float(shared @ pull)
-    matrix = penalty.matrix - FACTOR_SD**2 / (1.0 + FACTOR_SD**2 * size) * np.outer(pull, pull)
-    return Penalty(matrix, shared)
+def _borrowing(penalty: Penalty, shared: FloatArray) -> Penalty:
+    """The prior of a cause with few events: centred at the shared gates, deviations from them shrunk harder."""
+    borrowed = np.where(shared != 0.0, np.sqrt(BORROWED_PRECISION), 1.0)
+    return Penalty(penalty.matrix * np.outer(borrowed, borrowed), shared)
 
 
 def _centre_variance(problem: Problem, fit: Fit) -> float:

@@ -16,14 +16,17 @@ from domain.records import Contribution, PrognosisPrediction, WhatIf
 from domain.settings import PrognosisSettings
 from models.prognosis import curves, explanation
 from models.prognosis.cohort_fit import fit_state
-from models.prognosis.guards import check_inputs
+from models.prognosis.conformal import ConformalBands, fit_conformal, stratum_names
+from models.prognosis.guards import check_inputs, check_training_data
 from models.prognosis.plain_json import decode, encode
 from models.prognosis.recalibration import CauseRecalibration, Method, recalibrate
 from models.prognosis.state import ModelState
+from models.prognosis.time_grid import clean_outcomes
 
 FloatArray = NDArray[np.float64]
 
 FORMAT_VERSION = 1
+CHUNK_PATIENTS = 500  # answered on each other's days at once
 CHUNK_HAZARDS = 4_000_000  # hazards in memory while a band is made: replicates x patients x causes x intervals
 
 
@@ -35,11 +38,13 @@ class PrognosticModel:
         endpoint: The question it answers.
         settings: How it was fitted.
         state: What was learnt.
+        conformal: Limits of prediction intervals for the event time; None where they were not calibrated.
     """
 
     endpoint: Endpoint
     settings: PrognosisSettings
     state: ModelState
+    conformal: ConformalBands | None = None
 
     @classmethod
     def fit(
@@ -144,6 +149,43 @@ class PrognosticModel:
             raise PrognosisDataError(problems)
         return explanation.explain(self, data)
 
+    def risk_at_own_time(self, data: PrognosticData) -> FloatArray:
+        """Predicted risk of any event by each patient's own ``time_days``, or by the supported time. Shape (N,)."""
+        if data.time_days is None:
+            raise ValueError("a patient's own time is needed")
+        times = np.minimum(data.time_days, min(self.endpoint.window_days or np.inf, self.state.grid.supported_days))
+        days, place = np.unique(times, return_inverse=True)
+        risk = np.empty(len(data))
+        for start in range(0, len(data), CHUNK_PATIENTS):
+            rows = np.arange(start, min(start + CHUNK_PATIENTS, len(data)))
+            some, own = np.unique(place[rows], return_inverse=True)
+            risk[rows] = 1.0 - self.survival(data.take(rows), days[some])[np.arange(len(rows)), own]
+        return risk
+
+    def with_conformal(
+        self, data: PrognosticData, level: float | None = None, *, risk: FloatArray | None = None
+    ) -> PrognosticModel:
+        """The same head with prediction intervals for the event time.
+
+        Args:
+            data: Calibration patients with outcomes: patients the head never saw, or with ``risk`` its own.
+            level: Nominal level; that of the bands where None.
+            risk: ``risk_at_own_time`` of out-of-fold heads, shape (N,), where ``data`` is the training cohort.
+
+        Raises:
+            PrognosisDataError: The guards refuse the cohort.
+        """
+        check_training_data(data, self.endpoint)
+        assert data.time_days is not None
+        assert data.cause is not None
+        times, cause = clean_outcomes(data.time_days, data.cause, self.endpoint)
+        scores = self.risk_at_own_time(data) if risk is None else risk
+        names = stratum_names(self.state.space, data)
+        supported = self.state.grid.supported_days
+        has_event = (cause > 0) & (times <= supported)  # nothing is claimed of later events: censored there
+        bands = fit_conformal(scores, np.minimum(times, supported), has_event, names, level or self.settings.band_level)
+        return replace(self, conformal=bands)
+
     def notes_for_use(self, data: PrognosticData) -> tuple[str, ...]:
         """Warnings about a whole cohort to be predicted, a shifted testing rate for instance."""
         return explanation.notes_for_use(self.state, data)
@@ -161,7 +203,8 @@ class PrognosticModel:
         state, _ = recalibrate(self.state, data, self.endpoint, method)
         summary = self.state.summary
         note = f"recalibrated ({method}) on {len(data)} patients; bands do not include the recalibration's own error"
-        return replace(self, state=replace(state, summary=replace(summary, notes=(*summary.notes, note))))
+        moved = replace(state, summary=replace(summary, notes=(*summary.notes, note)))
+        return replace(self, state=moved, conformal=None)  # limits hold for the risks they were calibrated on
 
     def recalibration_report(
         self, data: PrognosticData, method: Method = "intercept"
@@ -176,6 +219,7 @@ class PrognosticModel:
             "endpoint": self.endpoint.model_dump(mode="json"),
             "settings": self.settings.model_dump(mode="json"),
             "state": encode(self.state),
+            "conformal": encode(self.conformal),
         }
 
     @classmethod
@@ -192,6 +236,7 @@ class PrognosticModel:
             Endpoint.model_validate(plain["endpoint"], strict=False),
             PrognosisSettings.model_validate(plain["settings"], strict=False),
             decode(ModelState, plain["state"]),
+            decode(ConformalBands, plain["conformal"]) if plain.get("conformal") else None,
         )
 
 
