@@ -45,7 +45,8 @@ from models.artefact import ArtefactParts, save_artefact
 from models.artefact_format import CohortSummary
 from models.backbones import BACKBONES
 from models.belief import fit_belief
-from models.fitting import CrossFit, RunContext, cross_fit
+from models.cross_fitting import CrossFit, cross_fit
+from models.fitting import RunContext
 from models.prognosis import sample_size_report
 from models.trainer import is_first_process
 from reports import evaluation_page

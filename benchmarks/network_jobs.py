@@ -27,7 +27,8 @@ from evaluation.shortcuts import find_shortcuts
 from models.abstention import coverage_accuracy_curve
 from models.batches import ResidentItems, make_loader
 from models.belief import Belief, fit_belief
-from models.fitting import CrossFit, RunContext, cross_fit
+from models.cross_fitting import CrossFit, cross_fit
+from models.fitting import RunContext
 from models.outputs import NetworkOutputs, gather_outputs
 
 FloatArray = NDArray[np.float64]
@@ -269,7 +270,10 @@ def outside_scores(belief: Belief, said: dict[str, NetworkOutputs], job: Job) ->
         return score(said[name].embedding, said[name].quantitative, said[name].image_statistics)
 
     inside = scores(job.tests[0])
-    found: dict[str, Any] = {"limit": limit, "inside": {"median": float(np.median(inside)), "far": float((inside > limit).mean())}}
+    found: dict[str, Any] = {
+        "limit": limit,
+        "inside": {"median": float(np.median(inside)), "far": float((inside > limit).mean())},
+    }
     for name in job.outside:
         outside = scores(name)
         labels = np.r_[np.zeros(len(inside)), np.ones(len(outside))]
@@ -292,5 +296,3 @@ def shortcut_cautions(training: Cohort, probabilities: FloatArray) -> list[dict[
     cohort = build_cohort(frame, training.cases, load_endpoint("course"), load_antibody_vocabulary())
     counts = np.random.default_rng(0).multinomial(len(cohort), np.full(len(cohort), 1 / len(cohort)), size=200)
     return [caution.model_dump(mode="json") for caution in find_shortcuts(cohort, counts.astype(float), 0.95, 0)]
-
-

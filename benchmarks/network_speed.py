@@ -152,7 +152,10 @@ def profile_training(name: str, cohort: Cohort, graph: str, device: torch.device
         seconds = time.perf_counter() - started
     events = sorted(found.key_averages(), key=lambda event: -event.self_device_time_total)
     busy = sum(event.self_device_time_total for event in events) / 1e6
-    top = [[event.key[:90], event.count, round(event.self_device_time_total / 1e6 / max(busy, 1e-9), 3)] for event in events[:8]]
+    top = [
+        [event.key[:90], event.count, round(event.self_device_time_total / 1e6 / max(busy, 1e-9), 3)]
+        for event in events[:8]
+    ]
     return {"wall_s": seconds, "gpu_busy_s": busy, "gpu_busy_share": busy / seconds, "kernels": top}
 
 
@@ -185,9 +188,7 @@ def measure_speed(
     for name in names:
         parts: dict[str, Callable[[], Any]] = {
             "ours": lambda name=name: our_loop(name, cohort, graph, device, num_epochs=epochs),
-            "stock": lambda name=name: stock_loop(
-                name, cohort, graph, device, num_epochs=epochs, with_augment=True
-            ),
+            "stock": lambda name=name: stock_loop(name, cohort, graph, device, num_epochs=epochs, with_augment=True),
             "ours_without_augmentation": lambda name=name: our_loop(
                 name, cohort, graph, device, num_epochs=epochs, with_augment=False
             ),

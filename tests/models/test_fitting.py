@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from domain import batch_keys
-from models.fitting import CrossFit, RunContext, cross_fit, fit_member, split_for_early_stopping
+from models.cross_fitting import CrossFit, cross_fit, split_for_early_stopping
+from models.fitting import RunContext, fit_member
 from tests.models.conftest import make_folds, make_items, quick_settings, small_spec
 
 Items = list[dict[str, Any]]
