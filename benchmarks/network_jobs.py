@@ -1,4 +1,4 @@
-"""One job of the network benchmark: cross-fit a network on a cohort, judge it on unseen scanners, give plain numbers."""
+"""One job of the network benchmark: cross-fit a network on a cohort, judge it on unseen scanners."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 from network_cohorts import Cohort, load_graph
 from numpy.typing import NDArray
-from sklearn.metrics import f1_score, roc_auc_score
+from scipy.stats import rankdata
+from sklearn.metrics import f1_score
 
 from data_pipeline.graph import build_augment, split_preprocess
 from data_pipeline.splits import grouped_folds
@@ -199,7 +200,13 @@ def macro_auc(scores: FloatArray, targets: FloatArray) -> float:
     shifted = np.exp(scores - scores.max(axis=1, keepdims=True)) if (scores < 0).any() else scores
     probabilities = shifted / shifted.sum(axis=1, keepdims=True)
     present = [k for k in range(4) if 0 < targets[:, k].sum() < len(targets)]
-    return float(np.mean([roc_auc_score(targets[:, k] > 0.5, probabilities[:, k]) for k in present]))
+    return float(np.mean([area_under_curve(targets[:, k] > 0.5, probabilities[:, k]) for k in present]))
+
+
+def area_under_curve(positive: NDArray[np.bool_], scores: FloatArray) -> float:
+    """From ranks: the same number as scikit-learn's, ten times as fast in a bootstrap."""
+    ranks, num = rankdata(scores), int(positive.sum())
+    return float((ranks[positive].sum() - num * (num + 1) / 2) / (num * (len(scores) - num)))
 
 
 def calibration_error(probabilities: FloatArray, targets: FloatArray, num_bins: int = 10) -> float:
@@ -225,7 +232,7 @@ def judge(probabilities: FloatArray, outputs: NetworkOutputs, belief: Belief) ->
         "auc": macro_auc(probabilities, targets),
         "auc_interval": interval([macro_auc(probabilities[at], targets[at]) for at in rows]),
         "auc_by_pattern": [
-            float(roc_auc_score(targets[:, k] > 0.5, probabilities[:, k]))
+            float(area_under_curve(targets[:, k] > 0.5, probabilities[:, k]))
             if 0 < (targets[:, k] > 0.5).sum() < len(targets)
             else None
             for k in range(4)
@@ -279,7 +286,7 @@ def outside_scores(belief: Belief, said: dict[str, NetworkOutputs], job: Job) ->
         labels = np.r_[np.zeros(len(inside)), np.ones(len(outside))]
         found[name] = {
             "num": len(outside),
-            "auc": float(roc_auc_score(labels, np.r_[inside, outside])),
+            "auc": float(area_under_curve(labels > 0, np.r_[inside, outside])),
             "far": float((outside > limit).mean()),
             "median": float(np.median(outside)),
         }

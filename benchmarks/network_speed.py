@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -129,7 +130,7 @@ def our_loop(
     items = on_device(resident(cohort), device)
     started = time.perf_counter()
     fit_member(items, None, spec_of(name), settings, RunContext(progress=note, finish=finish, augment=augment))
-    rates = [len(cohort) / (after - before) for before, after in zip(ends[1:], ends[2:], strict=False)]
+    rates = [len(cohort) / (after - before) for before, after in pairwise(ends[1:])]
     return summary(rates) | {"first_epoch_s": ends[0] - started}
 
 
@@ -151,7 +152,7 @@ def profile_training(name: str, cohort: Cohort, graph: str, device: torch.device
         synchronize(device)
         seconds = time.perf_counter() - started
     events = sorted(found.key_averages(), key=lambda event: -event.self_device_time_total)
-    busy = sum(event.self_device_time_total for event in events) / 1e6
+    busy = max(sum(event.self_device_time_total for event in events) / 1e6, 1e-9)
     top = [
         [event.key[:90], event.count, round(event.self_device_time_total / 1e6 / max(busy, 1e-9), 3)]
         for event in events[:8]

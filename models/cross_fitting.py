@@ -64,7 +64,7 @@ def cross_fit(
     settings: TrainingSettings,
     *,
     groups: Sequence[str] | None = None,
-    run: RunContext = RunContext(),
+    run: RunContext | None = None,
 ) -> CrossFit:
     """Train one member per fold and let each judge the fold it did not see.
 
@@ -82,6 +82,7 @@ def cross_fit(
     Raises:
         ValueError: The folds do not hold out every row once, or share a patient between their two sides.
     """
+    run = run or RunContext()
     check_folds(folds, count(items), groups)
     items = keep_resident(items, settings)
     names = [str(row) for row in range(count(items))] if groups is None else list(groups)
