@@ -151,14 +151,12 @@ class PatternModule(lightning.LightningModule):
         """AdamW; the learning rate rises linearly, then falls along a half cosine to 1 % of its height."""
         decayed = [p for p in self.parameters() if p.ndim >= 2]
         plain = [p for p in self.parameters() if p.ndim < 2]  # norms, biases: decay would only shift outputs
-        is_on_gpu = self.device.type == "cuda"
         optimiser = torch.optim.AdamW(
             [
                 {"params": decayed, "weight_decay": self.settings.weight_decay},
                 {"params": plain, "weight_decay": 0.0},
             ],
             lr=self.settings.chosen_learning_rate,
-            fused=is_on_gpu,
         )
         num_steps = max(int(self.trainer.estimated_stepping_batches), 1)
         share = partial(learning_rate_share, num_steps=num_steps, warmup_share=self.settings.warmup_share)
