@@ -268,7 +268,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     workers = [context.Process(target=work_on, args=(plan, tasks, results, deadline)) for _ in range(plan.workers)]
     for worker in workers:
         worker.start()
-    collect(plan, jobs, results, workers, deadline)
+    collect(plan, jobs, results, [maker, *workers], deadline)
     for process in workers:
         process.join(timeout=2)
         process.kill()  # a training that outlasts its time must not share the GPU with what is timed now
@@ -292,7 +292,7 @@ def time_training(plan: Plan) -> None:
             return
 
 
-def collect(plan: Plan, jobs: Sequence[Job], results: Any, workers: Sequence[Any], deadline: float) -> None:
+def collect(plan: Plan, jobs: Sequence[Job], results: Any, processes: Sequence[Any], deadline: float) -> None:
     """Write each section's file again whenever a job of it is done."""
     by_section: dict[str, list[Any]] = {}
     for _ in range(len(jobs)):
@@ -301,13 +301,19 @@ def collect(plan: Plan, jobs: Sequence[Job], results: Any, workers: Sequence[Any
             try:
                 found = results.get(timeout=2)
             except queue.Empty:
-                if time.time() > deadline + 5 or not any(worker.is_alive() for worker in workers):
+                if time.time() > deadline + 5 or has_ended(processes):
                     say("not all jobs were done in time")
                     return
         job, result = found
         by_section.setdefault(job.section, []).append({"name": job.name, **result})
         write_json(plan.out / f"{job.section}.json", by_section[job.section])
         say(line_of(job, result))
+
+
+def has_ended(processes: Sequence[Any]) -> bool:
+    """Nothing more will come: the maker of cohorts failed, or no training process is left."""
+    maker, *workers = processes
+    return bool(maker.exitcode) or not any(worker.is_alive() for worker in workers)
 
 
 def line_of(job: Job, result: dict[str, Any]) -> str:
