@@ -53,7 +53,7 @@ NETWORKS: dict[str, Network] = {
     "quantitative_only": ("quantitative_only", {}, True, {"max_epochs": 60}),
     "small_cnn_3d": ("small_cnn_3d", {}, True, {}),
     "small_cnn_3d, image alone": ("small_cnn_3d", {}, False, {}),
-    "densenet_3d": ("densenet_3d", {"init_features": 16, "growth_rate": 8, "block_config": [3, 6, 6]}, True, {}),
+    "densenet_3d": ("densenet_3d", {"init_features": 16, "growth_rate": 16, "block_config": [3, 6, 6]}, True, {}),
     "resnet_3d": ("resnet_3d", {"depth": 10, "width": 16}, True, {}),
     "efficientnet_3d": ("efficientnet_3d", {}, True, {}),
     "segresnet_3d": ("segresnet_3d", {"init_filters": 8, "blocks_down": [1, 1, 2]}, True, {}),
