@@ -27,6 +27,7 @@ from domain import batch_keys
 from domain.settings import TrainingSettings
 from domain.specs import ComponentSpec, ModelSpec
 from models.batches import make_loader
+from models.devices import place
 from models.fitting import RunContext, fit_member
 from models.network import build_network
 from models.outputs import gather_outputs
@@ -164,8 +165,7 @@ def inference(name: str, cohort: Cohort, graph: str, device: torch.device, *, re
     """Scans per second of one member, from the device's and from the machine's memory."""
     _, finish = split_preprocess(load_graph(graph), device=str(device))
     settings = TrainingSettings(batch_size=BATCH_SIZE, device=device.type)  # type: ignore[arg-type]
-    network = build_network(spec_of(name), num_channels=4, num_quantities=18).to(device)
-    network = network.to(memory_format=torch.channels_last_3d)
+    network = place(build_network(spec_of(name), num_channels=4, num_quantities=18), device)
     found = {}
     for place, items in {"device": on_device(resident(cohort), device), "host": resident(cohort)}.items():
         rates = []

@@ -16,7 +16,7 @@ from domain import batch_keys
 from domain.settings import TrainingSettings
 from models.auxiliary import AuxiliaryHead
 from models.batches import Finish
-from models.devices import channels_last
+from models.devices import channels_last, channels_last_weights
 from models.losses import balanced_class_weights, soft_cross_entropy
 from models.network import PatternNetwork
 
@@ -75,7 +75,8 @@ class PatternModule(lightning.LightningModule):
         if has_auxiliary:
             assert auxiliary_targets is not None
             self.auxiliary = AuxiliaryHead(network.backbone.num_features, auxiliary_targets)
-        self.network = network.to(memory_format=torch.channels_last_3d)
+        channels_last_weights(network)
+        self.network = network
         self.settings = settings
         weights = balanced_class_weights(training_targets, strength=settings.class_balance)
         self.register_buffer("class_weights", weights, persistent=False)
