@@ -167,7 +167,7 @@ def inference(name: str, cohort: Cohort, graph: str, device: torch.device, *, re
     settings = TrainingSettings(batch_size=BATCH_SIZE, device=device.type)  # type: ignore[arg-type]
     network = place(build_network(spec_of(name), num_channels=4, num_quantities=18), device)
     found = {}
-    for place, items in {"device": on_device(resident(cohort), device), "host": resident(cohort)}.items():
+    for memory, items in {"device": on_device(resident(cohort), device), "host": resident(cohort)}.items():
         rates = []
         for _ in range(repeats + 1):
             synchronize(device)
@@ -175,7 +175,7 @@ def inference(name: str, cohort: Cohort, graph: str, device: torch.device, *, re
             gather_outputs(network, make_loader(items, settings, in_shares=False), device, finish)
             synchronize(device)
             rates.append(len(cohort) / (time.perf_counter() - started))
-        found[f"from_{place}_memory"] = summary(rates[1:])
+        found[f"from_{memory}_memory"] = summary(rates[1:])
     return found
 
 
