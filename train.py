@@ -55,7 +55,8 @@ from models.artefact_format import CohortSummary
 from models.artefact_writing import ArtefactParts, save_artefact, save_recalibrated
 from models.backbones import BACKBONES
 from models.belief import fit_belief
-from models.fitting import CrossFit, RunContext, cross_fit
+from models.cross_fitting import CrossFit, cross_fit
+from models.fitting import RunContext
 from models.prognosis import PrognosticModel
 from models.prognosis.cross_fitting import (
     fit_heads,

@@ -35,7 +35,7 @@ from domain.specs import ComponentSpec, ModelSpec, PreprocessSpec
 from domain.strict_yaml import load_settings
 from models.batches import make_loader
 from models.belief import fit_belief
-from models.fitting import cross_fit
+from models.cross_fitting import cross_fit
 from models.outputs import gather_outputs
 
 FloatArray = NDArray[np.float64]

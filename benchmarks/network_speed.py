@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from domain import batch_keys
 from domain.settings import TrainingSettings
 from domain.specs import ComponentSpec, ModelSpec
 from models.batches import make_loader
+from models.devices import place
 from models.fitting import RunContext, fit_member
 from models.network import build_network
 from models.outputs import gather_outputs
@@ -129,7 +131,7 @@ def our_loop(
     items = on_device(resident(cohort), device)
     started = time.perf_counter()
     fit_member(items, None, spec_of(name), settings, RunContext(progress=note, finish=finish, augment=augment))
-    rates = [len(cohort) / (after - before) for before, after in zip(ends[1:], ends[2:], strict=False)]
+    rates = [len(cohort) / (after - before) for before, after in pairwise(ends[1:])]
     return summary(rates) | {"first_epoch_s": ends[0] - started}
 
 
@@ -151,8 +153,11 @@ def profile_training(name: str, cohort: Cohort, graph: str, device: torch.device
         synchronize(device)
         seconds = time.perf_counter() - started
     events = sorted(found.key_averages(), key=lambda event: -event.self_device_time_total)
-    busy = sum(event.self_device_time_total for event in events) / 1e6
-    top = [[event.key[:90], event.count, round(event.self_device_time_total / 1e6 / max(busy, 1e-9), 3)] for event in events[:8]]
+    busy = max(sum(event.self_device_time_total for event in events) / 1e6, 1e-9)
+    top = [
+        [event.key[:90], event.count, round(event.self_device_time_total / 1e6 / max(busy, 1e-9), 3)]
+        for event in events[:8]
+    ]
     return {"wall_s": seconds, "gpu_busy_s": busy, "gpu_busy_share": busy / seconds, "kernels": top}
 
 
@@ -160,10 +165,9 @@ def inference(name: str, cohort: Cohort, graph: str, device: torch.device, *, re
     """Scans per second of one member, from the device's and from the machine's memory."""
     _, finish = split_preprocess(load_graph(graph), device=str(device))
     settings = TrainingSettings(batch_size=BATCH_SIZE, device=device.type)  # type: ignore[arg-type]
-    network = build_network(spec_of(name), num_channels=4, num_quantities=18).to(device)
-    network = network.to(memory_format=torch.channels_last_3d)
+    network = place(build_network(spec_of(name), num_channels=4, num_quantities=18), device)
     found = {}
-    for place, items in {"device": on_device(resident(cohort), device), "host": resident(cohort)}.items():
+    for memory, items in {"device": on_device(resident(cohort), device), "host": resident(cohort)}.items():
         rates = []
         for _ in range(repeats + 1):
             synchronize(device)
@@ -171,7 +175,7 @@ def inference(name: str, cohort: Cohort, graph: str, device: torch.device, *, re
             gather_outputs(network, make_loader(items, settings, in_shares=False), device, finish)
             synchronize(device)
             rates.append(len(cohort) / (time.perf_counter() - started))
-        found[f"from_{place}_memory"] = summary(rates[1:])
+        found[f"from_{memory}_memory"] = summary(rates[1:])
     return found
 
 
@@ -185,9 +189,7 @@ def measure_speed(
     for name in names:
         parts: dict[str, Callable[[], Any]] = {
             "ours": lambda name=name: our_loop(name, cohort, graph, device, num_epochs=epochs),
-            "stock": lambda name=name: stock_loop(
-                name, cohort, graph, device, num_epochs=epochs, with_augment=True
-            ),
+            "stock": lambda name=name: stock_loop(name, cohort, graph, device, num_epochs=epochs, with_augment=True),
             "ours_without_augmentation": lambda name=name: our_loop(
                 name, cohort, graph, device, num_epochs=epochs, with_augment=False
             ),

@@ -13,5 +13,5 @@ IMAGE_AFFINE = "image_affine"  # (4, 4) float64, ijk of IMAGE to RAS mm
 QUANTITATIVE = "quantitative"  # (Q,) float32 in the order of domain.quantities.NETWORK_QUANTITIES, NaN where unknown
 QUANTITATIVE_TABLE = "quantitative_table"  # dict: name of domain.quantities -> float, physical units
 PATTERN_TARGET = "pattern_target"  # (4,) float32, soft label in the order of PATTERNS; NaN for unlabelled
-AUXILIARY_TARGET = "auxiliary_target"  # (E,) float32, percent, in the order of domain.quantities.READER_EXTENTS, NaN where unknown
+AUXILIARY_TARGET = "auxiliary_target"  # (E,) float32, percent, in the order of READER_EXTENTS, NaN where unknown
 CASE_INDEX = "case_index"  # () int64, row of the case in the cohort

@@ -39,8 +39,8 @@ class TrainingSettings(Settings):
     """Optimisation of the pattern network."""
 
     max_epochs: int = Field(default=20, ge=1)
-    batch_size: int = Field(default=8, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
+    batch_size: int | None = Field(default=8, ge=1, description="null: chosen from the cohort and the memory")
+    learning_rate: float | None = Field(default=1e-3, gt=0, description="null: chosen by a short range test")
     weight_decay: float = Field(default=1e-4, ge=0)
     label_smoothing: float = Field(default=0.05, ge=0, lt=0.5)
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
@@ -66,6 +66,20 @@ class TrainingSettings(Settings):
     keep_scans_in: Literal["auto", "gpu", "memory", "disk"] = Field(
         default="auto", description="auto: the GPU's memory where the scans fit, else the machine's, else the disk"
     )
+
+    @property
+    def chosen_batch_size(self) -> int:
+        """Scans per step; the default where it has not been chosen yet."""
+        return self.batch_size or 8
+
+    @property
+    def chosen_learning_rate(self) -> float:
+        """Height of the schedule; the default where it has not been chosen yet."""
+        return self.learning_rate or 1e-3
+
+    def started(self, **values: float) -> TrainingSettings:
+        """The settings with some values filled in."""
+        return TrainingSettings.model_validate(self.model_dump() | values)
 
 
 class PrognosisSettings(Settings):

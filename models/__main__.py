@@ -12,6 +12,8 @@ from domain.command_line import configure_logging, run_command
 from domain.errors import ExitCode
 from domain.whole_files import write_whole
 
+REFERENCE_MODEL = Path(__file__).parent / "reference" / "synthetic.hrct"
+
 
 def verify(arguments: argparse.Namespace) -> ExitCode:
     """Check hashes, load, run the self-test."""
@@ -92,9 +94,17 @@ def make_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     verify_parser = commands.add_parser(
-        "verify", help="check hashes and self-test", epilog="example: python -m models verify model.hrct"
+        "verify",
+        help="check hashes and self-test",
+        epilog="examples: python -m models verify (the installation), python -m models verify model.hrct",
     )
-    verify_parser.add_argument("model", metavar="MODEL.hrct")
+    verify_parser.add_argument(
+        "model",
+        metavar="MODEL.hrct",
+        nargs="?",
+        default=str(REFERENCE_MODEL),
+        help="default: the small synthetic model that ships with the program, to verify an installation",
+    )
     verify_parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     verify_parser.set_defaults(run=verify)
     card_parser = commands.add_parser(

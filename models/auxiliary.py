@@ -31,7 +31,9 @@ class AuxiliaryHead(nn.Module):
         centre = torch.nan_to_num(targets.nanmean(dim=0))
         spread = torch.nan_to_num((targets - centre).square().nanmean(dim=0).sqrt())
         self.register_buffer("centre", centre, persistent=False)
-        self.register_buffer("spread", torch.where(spread > MIN_SPREAD, spread, torch.ones_like(spread)), persistent=False)
+        self.register_buffer(
+            "spread", torch.where(spread > MIN_SPREAD, spread, torch.ones_like(spread)), persistent=False
+        )
 
     def loss(self, features: Tensor, targets: Tensor) -> Tensor:
         """Mean smooth absolute difference over what is known, in standard deviations; 0 where nothing is.

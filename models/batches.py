@@ -145,10 +145,10 @@ def make_loader(
     """Batches of a dataset: this process's share of the rows, or all of them in order with ``in_shares`` off."""
     order = EpochOrder(count(items), seed=seed, shuffle=shuffle) if in_shares else None
     if isinstance(items, ResidentItems):
-        return ResidentLoader(items, settings.batch_size, order)
+        return ResidentLoader(items, settings.chosen_batch_size, order)
     return DataLoader(
         items,
-        batch_size=settings.batch_size,
+        batch_size=settings.chosen_batch_size,
         sampler=order,
         collate_fn=collate,
         num_workers=settings.num_loader_workers,

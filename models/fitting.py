@@ -1,13 +1,11 @@
-"""Fitting one network, and cross-fitting an ensemble whose out-of-fold outputs calibration may trust.
-
-Reading settings, making splits and writing the artefact are not here: see `train.py`.
-"""
+"""Fitting one network. Cross-fitting an ensemble is in `models/cross_fitting.py`; settings are read by `train.py`."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +17,18 @@ from torch import Tensor
 from domain import batch_keys
 from domain.settings import TrainingSettings
 from domain.specs import ModelSpec, digest_of
-from models.batches import Finish, Items, count, keep_resident, make_loader, part_of, read_column, read_labels
-from models.branch_weights import combine_branches, fit_branch_weights
-from models.devices import resolve_device
-from models.embedding_alignment import align, fit_alignment
+from domain.whole_files import write_whole
+from models.batches import Finish, Items, keep_resident, make_loader, read_column, read_labels
 from models.network import PatternNetwork, build_network
-from models.outputs import NetworkOutputs, gather_outputs
 from models.pretrained import load_pretrained
+from models.starting_point import find_starting_point
 from models.trainer import checkpoint_of, is_out_of_memory, make_trainer, out_of_memory_advice, quiet_lightning
 from models.training_callbacks import EarlyStop, EpochHistory, EpochSeed, Progress, ProgressReport, WeightAverage
 from models.training_module import Augment, PatternModule
 
 Rows = NDArray[np.int64]
+
+STARTING_POINT = "starting_point.json"
 
 
 @dataclass(frozen=True)
@@ -67,20 +65,6 @@ class FittedMember:
     network: PatternNetwork
     history: tuple[dict[str, float], ...]
     best_epoch: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class CrossFit:
-    """An ensemble with what each member says of the fold it never saw.
-
-    Attributes:
-        members: One per fold, embeddings in shared axes.
-        outputs: Row n is what the member said that was not trained on row n: for calibration, conformal sets,
-            out-of-distribution limits and the prognostic head.
-    """
-
-    members: tuple[FittedMember, ...]
-    outputs: NetworkOutputs
 
 
 def make_network(
@@ -147,10 +131,17 @@ def fit_member(
             finish=run.finish,
             augment=run.augment,
         )
+    digest = digest_of_training(spec, settings, run.seed, targets, quantitative)
+    try:
+        settings = started_settings(module, train_items, settings, run.run_dir, digest)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise out_of_memory_advice(settings, error) from error
+        raise
+    module.settings = settings
     callbacks = make_callbacks(settings, run, has_validation=validation_items is not None)
     loader = make_loader(train_items, settings, shuffle=True, seed=run.seed)
     watched = None if validation_items is None else make_loader(keep_resident(validation_items, settings), settings)
-    digest = digest_of_training(spec, settings, run.seed, targets, quantitative)
     with quiet_lightning():
         trainer = make_trainer(settings, callbacks, run.run_dir)
         try:
@@ -162,6 +153,24 @@ def fit_member(
     best_epoch = keep_best_weights(network, callbacks)
     history = next(callback.rows for callback in callbacks if isinstance(callback, EpochHistory))
     return FittedMember(network.cpu().eval(), tuple(history), best_epoch)
+
+
+def started_settings(
+    module: PatternModule, items: Items, settings: TrainingSettings, run_dir: Path | None, digest: str
+) -> TrainingSettings:
+    """The settings with batch size and learning rate filled in where they are open.
+
+    What was chosen is kept in the run folder, so that an interrupted run goes on with it.
+    """
+    if settings.batch_size is not None and settings.learning_rate is not None:
+        return settings
+    path = None if run_dir is None else run_dir / STARTING_POINT
+    stored = json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else {}
+    if stored.get("digest") != digest:
+        stored = asdict(find_starting_point(module, items, settings)) | {"digest": digest}
+        if path is not None:
+            write_whole(path, json.dumps(stored, indent=1))
+    return settings.started(**{name: value for name, value in stored.items() if name != "digest"})
 
 
 def digest_of_training(
@@ -186,110 +195,3 @@ def keep_best_weights(network: PatternNetwork, callbacks: Sequence[Callback]) ->
         if isinstance(callback, WeightAverage) and callback.average:
             network.load_state_dict(callback.average)
     return None
-
-
-def split_for_early_stopping(rows: Rows, groups: Sequence[str], *, seed: int, share: float = 0.2) -> tuple[Rows, Rows]:
-    """Part of the training rows to watch, whole groups (patients) at a time.
-
-    Args:
-        rows: Row numbers to divide.
-        groups: Group of every row of the dataset.
-        seed: Which groups.
-        share: Share of the groups to watch.
-
-    Returns:
-        (rows to train on, rows to watch), both sorted.
-    """
-    names = sorted({groups[row] for row in rows})
-    chosen = np.random.default_rng(seed).permutation(len(names))[: max(round(share * len(names)), 1)]
-    watched_names = {names[index] for index in chosen}
-    watched = np.array([groups[row] in watched_names for row in rows])
-    return np.sort(rows[~watched]), np.sort(rows[watched])
-
-
-def cross_fit(
-    items: Items,
-    folds: Sequence[tuple[Rows, Rows]],
-    spec: ModelSpec,
-    settings: TrainingSettings,
-    *,
-    groups: Sequence[str] | None = None,
-    run: RunContext = RunContext(),
-) -> CrossFit:
-    """Train one member per fold and let each judge the fold it did not see.
-
-    Early stopping watches a part of each member's own training rows, never the fold held out: the out-of-fold
-    outputs stay those of patients that nothing was chosen by.
-
-    Args:
-        items: N rows of ``domain.batch_keys``.
-        folds: (rows to train on, rows held out) per fold; the held-out rows together are all rows, each once.
-        spec: Network.
-        settings: Optimisation. Early stopping is on when ``patience_epochs < max_epochs``.
-        groups: Patient of each row; needed for early stopping. Each row is its own group where None.
-        run: Member k trains with ``seed + k`` in ``run_dir/fold-<k>``.
-
-    Raises:
-        ValueError: The folds do not hold out every row once, or share a patient between their two sides.
-    """
-    check_folds(folds, count(items), groups)
-    items = keep_resident(items, settings)
-    names = [str(row) for row in range(count(items))] if groups is None else list(groups)
-    members: list[FittedMember] = []
-    for index, (train_rows, _) in enumerate(folds):
-        watched_items = None
-        if settings.patience_epochs < settings.max_epochs:
-            train_rows, watched_rows = split_for_early_stopping(train_rows, names, seed=run.seed + index)
-            watched_items = part_of(items, watched_rows.tolist())
-        member_run = replace(
-            run,
-            seed=run.seed + index,
-            run_dir=None if run.run_dir is None else run.run_dir / f"fold-{index}",
-            label=f"member {index + 1} of {len(folds)}",
-        )
-        members.append(fit_member(part_of(items, train_rows.tolist()), watched_items, spec, settings, member_run))
-    return CrossFit(tuple(members), gather_out_of_fold(members, items, folds, settings, run.finish))
-
-
-def check_folds(folds: Sequence[tuple[Rows, Rows]], num_rows: int, groups: Sequence[str] | None) -> None:
-    """Refuse folds that leak.
-
-    Raises:
-        ValueError: Says which fold, and what it shares or lacks.
-    """
-    held_out = np.sort(np.concatenate([rows for _, rows in folds]))
-    if not np.array_equal(held_out, np.arange(num_rows)):
-        raise ValueError(f"the folds must hold out each of {num_rows} rows once, found {len(held_out)} held out")
-    for index, (train_rows, held_rows) in enumerate(folds):
-        keys = [str(row) for row in range(num_rows)] if groups is None else groups
-        shared = {keys[row] for row in train_rows} & {keys[row] for row in held_rows}
-        if shared:
-            raise ValueError(f"fold {index} trains on and holds out the same {len(shared)} patient(s): a leak")
-
-
-def gather_out_of_fold(
-    members: Sequence[FittedMember],
-    items: Items,
-    folds: Sequence[tuple[Rows, Rows]],
-    settings: TrainingSettings,
-    finish: Finish | None = None,
-) -> NetworkOutputs:
-    """Each row by the member that never saw it: embeddings in the axes of the first, branches weighted.
-
-    How much each branch counts is fitted here, on what the branches say out of fold, and set in every member.
-    """
-    device = resolve_device(settings.device)
-    loader = make_loader(items, settings, in_shares=False)
-    everything = [gather_outputs(member.network.to(device), loader, device, finish) for member in members]
-    reference = everything[0].embedding - everything[0].embedding.mean(axis=0)
-    aligned = []
-    for member, said in zip(members, everything, strict=True):
-        fit_alignment(member.network.cpu().alignment, said.embedding, reference)
-        aligned.append(replace(said, embedding=align(member.network.alignment, said.embedding)))
-    rows = np.concatenate([held_out for _, held_out in folds])
-    parts = [said.take(held_out) for said, (_, held_out) in zip(aligned, folds, strict=True)]
-    outputs = NetworkOutputs.concatenate(parts).take(np.argsort(rows))
-    weights = fit_branch_weights(outputs.branch_logits, outputs.targets)
-    for member in members:
-        member.network.branch_weights.copy_(torch.from_numpy(weights))
-    return replace(outputs, logits=combine_branches(outputs.branch_logits, weights))

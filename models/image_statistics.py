@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -72,7 +74,7 @@ def histogram(grid: Tensor, shown: Tensor) -> list[Tensor]:
     total = shown.sum(dim=(1, 2, 3)).clamp_min(1)
     below = [((grid < edge) * shown).sum(dim=(1, 2, 3)) / total for edge in HISTOGRAM_EDGES]
     steps = [torch.zeros_like(below[0]), *below, torch.ones_like(below[0])]
-    return [(high - low).clamp_min(0).sqrt() for low, high in zip(steps, steps[1:], strict=False)]
+    return [(high - low).clamp_min(0).sqrt() for low, high in pairwise(steps)]
 
 
 def places(grid: Tensor, shown: Tensor) -> list[Tensor]:

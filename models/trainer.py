@@ -136,8 +136,8 @@ def out_of_memory_advice(settings: TrainingSettings, error: Exception) -> Settin
         halves.append("training.precision=bf16-mixed (about half the memory)")
     if not settings.recompute_blocks:
         halves.append("training.recompute_blocks=true (about a third, for a third more time)")
-    if settings.batch_size > 1:
-        half = settings.batch_size // 2
+    if settings.chosen_batch_size > 1:
+        half = settings.chosen_batch_size // 2
         halves.append(
             f"training.batch_size={half} with training.accumulate_batches={settings.accumulate_batches * 2} "
             "(the same gradient)"

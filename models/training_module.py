@@ -16,7 +16,7 @@ from domain import batch_keys
 from domain.settings import TrainingSettings
 from models.auxiliary import AuxiliaryHead
 from models.batches import Finish
-from models.devices import channels_last
+from models.devices import channels_last, channels_last_weights
 from models.losses import balanced_class_weights, soft_cross_entropy
 from models.network import PatternNetwork
 
@@ -75,14 +75,23 @@ class PatternModule(lightning.LightningModule):
         if has_auxiliary:
             assert auxiliary_targets is not None
             self.auxiliary = AuxiliaryHead(network.backbone.num_features, auxiliary_targets)
-        self.network = network.to(memory_format=torch.channels_last_3d)
+        channels_last_weights(network)
+        self.network = network
         self.settings = settings
         weights = balanced_class_weights(training_targets, strength=settings.class_balance)
         self.register_buffer("class_weights", weights, persistent=False)
         labelled = training_targets.isfinite().all(dim=1)
         # Class weights have mean 1 over labelled rows, so a row weighs the labelled share on average.
         self.mean_row_weight = max(float(labelled.float().mean()), 1e-6)
-        self._forward = torch.compile(network) if settings.compile_network else network
+        self._set_forward(network)
+
+    def _set_forward(self, forward: torch.nn.Module) -> None:
+        object.__setattr__(self, "_forward", forward)  # not a submodule: its weights are the network's already
+
+    def on_fit_start(self) -> None:
+        """Compile, where asked; not earlier, so that an untrained module can be copied."""
+        if self.settings.compile_network:
+            self._set_forward(torch.compile(self.network))  # type: ignore[arg-type]
 
     def shared_step(self, batch: Batch, stage: str) -> Tensor:
         """Loss of one batch, logged as ``<stage>_loss``.
@@ -90,18 +99,32 @@ class PatternModule(lightning.LightningModule):
         In training the mean over the branches, each answering alone, and the auxiliary part; in validation that of
         their common answer.
         """
-        output = self._forward(channels_last(batch[batch_keys.IMAGE]), batch[batch_keys.QUANTITATIVE])
         if stage == "train":
-            each = [self._answer_loss(logits, batch, is_training=True) for logits in output["branch_logits"].unbind(1)]
-            loss = torch.stack(each).mean()
-            if self.auxiliary is not None:
-                wanted = auxiliary_targets(batch)
-                loss = loss + self.settings.auxiliary_weight * self.auxiliary.loss(output["image_features"], wanted)
+            loss = self.training_loss(batch)
         else:
-            loss = self._answer_loss(output["pattern_logits"], batch, is_training=False)
+            finished = self._finished(batch)
+            loss = self._answer_loss(self._answers(finished)["pattern_logits"], finished, is_training=False)
         rows = len(batch[batch_keys.PATTERN_TARGET])
         self.log(f"{stage}_loss", loss, on_step=False, on_epoch=True, batch_size=rows, sync_dist=True)
         return loss
+
+    def training_loss(self, batch: Batch) -> Tensor:
+        """Loss of a batch as the dataset gives it: finished, augmented, answered."""
+        batch = self._finished(batch)
+        batch = batch if self.augment is None else self.augment(batch)
+        output = self._answers(batch)
+        each = [self._answer_loss(logits, batch, is_training=True) for logits in output["branch_logits"].unbind(1)]
+        loss = torch.stack(each).mean()
+        if self.auxiliary is not None:
+            wanted = auxiliary_targets(batch)
+            loss = loss + self.settings.auxiliary_weight * self.auxiliary.loss(output["image_features"], wanted)
+        return loss
+
+    def _answers(self, batch: Batch) -> dict[str, Tensor]:
+        output: dict[str, Tensor] = self._forward(
+            channels_last(batch[batch_keys.IMAGE]), batch[batch_keys.QUANTITATIVE]
+        )
+        return output
 
     def _answer_loss(self, logits: Tensor, batch: Batch, *, is_training: bool) -> Tensor:
         return soft_cross_entropy(
@@ -118,26 +141,23 @@ class PatternModule(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """See ``shared_step``."""
         del batch_index
-        batch = self._finished(batch)
-        return self.shared_step(batch if self.augment is None else self.augment(batch), "train")
+        return self.shared_step(batch, "train")
 
     def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
         """See ``shared_step``."""
         del batch_index
-        return self.shared_step(self._finished(batch), "validation")
+        return self.shared_step(batch, "validation")
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW; the learning rate rises linearly, then falls along a half cosine to 1 % of its height."""
         decayed = [p for p in self.parameters() if p.ndim >= 2]
         plain = [p for p in self.parameters() if p.ndim < 2]  # norms, biases: decay would only shift outputs
-        is_on_gpu = self.device.type == "cuda"
         optimiser = torch.optim.AdamW(
             [
                 {"params": decayed, "weight_decay": self.settings.weight_decay},
                 {"params": plain, "weight_decay": 0.0},
             ],
-            lr=self.settings.learning_rate,
-            fused=is_on_gpu,
+            lr=self.settings.chosen_learning_rate,
         )
         num_steps = max(int(self.trainer.estimated_stepping_batches), 1)
         share = partial(learning_rate_share, num_steps=num_steps, warmup_share=self.settings.warmup_share)

@@ -17,7 +17,7 @@ from domain.strict_yaml import load_settings
 from models.artefact import ArtefactParts
 from models.artefact_format import CohortSummary
 from models.belief import fit_belief
-from models.fitting import CrossFit, cross_fit
+from models.cross_fitting import CrossFit, cross_fit
 
 torch.set_num_threads(1)
 

@@ -11,7 +11,7 @@ from models.abstention import Abstention, coverage_accuracy_curve, fit_abstentio
 from models.belief import Belief, fit_belief
 from models.calibrator import Calibrator, fit_calibrator
 from models.conformal import ConformalSets, fit_conformal
-from models.fitting import CrossFit
+from models.cross_fitting import CrossFit
 from models.out_of_distribution import OutOfDistribution, fit_out_of_distribution
 from tests.models.conftest import make_folds
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from domain import batch_keys
+from models.cross_fitting import CrossFit
 from models.evidence import INSIDE_LUNGS, ZONES, gradient_evidence, to_grid, zone_shares
-from models.fitting import CrossFit
 from models.network import build_network
 from tests.models.conftest import NUM_QUANTITIES, small_spec
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from domain import batch_keys
+from models.cross_fitting import CrossFit
 from models.evidence import gradient_evidence
 from models.evidence_checks import agreement_with_random_weights, faithfulness, occlusion_evidence
-from models.fitting import CrossFit
 
 Items = list[dict[str, Any]]
 OP = 1

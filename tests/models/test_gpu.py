@@ -12,7 +12,8 @@ from domain import batch_keys
 from domain.errors import SettingsError
 from domain.settings import TrainingSettings
 from models.batches import ResidentItems, keep_resident, make_loader
-from models.fitting import cross_fit, fit_member
+from models.cross_fitting import cross_fit
+from models.fitting import fit_member
 from models.outputs import gather_outputs
 from tests.models.conftest import make_folds, make_items, quick_settings, small_spec
 

@@ -10,7 +10,7 @@ from domain import batch_keys
 from domain.patterns import PATTERNS
 from models.abstention import Abstention
 from models.belief import Belief, fit_belief
-from models.fitting import CrossFit
+from models.cross_fitting import CrossFit
 from models.predictor import Predictor
 from tests.models.conftest import make_folds
 
