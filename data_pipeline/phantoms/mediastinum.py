@@ -116,7 +116,8 @@ def _heart(
     ]
     size = LEFT_VENTRICLE[1]
     left = ellipsoid(_from(there, habitus, LEFT_VENTRICLE[0]), (radius * size[0], radius * size[1], radius * size[2]))
-    heart = left
+    middle = ellipsoid(_from(there, habitus, (0.29, -0.20, 22.0)), (radius * 0.6, radius * 0.5, radius * 0.6))
+    heart = np.minimum(left, middle)  # the septum lies between the chambers
     for chamber in chambers:
         heart = blend(heart, chamber, 18.0)
     sac = np.abs(heart - np.float32(EPICARDIAL_FAT_MM + PERICARDIUM_MM / 2)) - np.float32(PERICARDIUM_MM / 2)

@@ -10,8 +10,9 @@ from data_pipeline.phantoms.grid import Field
 from data_pipeline.phantoms.habitus import Habitus
 from data_pipeline.phantoms.shapes import circle, ellipsoid, superellipse
 
-MARROW_HU = 170.0
+MARROW_HU = 205.0
 CORTEX_HU = 620.0
+GIRDLE_HU = 340.0
 CARTILAGE_HU = 110.0
 DISC_HU = 78.0
 RIB_SLOPE = np.float32(2.3)  # rib spacings a rib falls from back to side, and again from side to front
@@ -21,16 +22,16 @@ GIRDLE_FROM = 0.45  # share of lung height above which there are shoulder blades
 def spine_of(habitus: Habitus, frame: Frame) -> tuple[Field, Field, Field]:
     """Vertebrae with discs, canal, arches and processes: distance, HU, and distance to the vertebral bodies alone."""
     y = frame.y - frame.spine_y
-    body = superellipse(frame.x, y, 17.0, 13.5)
+    body = superellipse(frame.x, y, 18.5, 15.0)
     period = np.float32(habitus.rib_spacing * 0.92)
     phase = np.abs(np.mod(frame.z, period) / period - 0.5)
     marrow = np.where(phase > 0.40, np.float32(DISC_HU), np.float32(MARROW_HU))
     rim = np.clip(1 - np.abs(body + 1.2) / 2.2, 0, 1) * (phase <= 0.42)
     values = marrow + rim * (CORTEX_HU - 200)
     canal = circle(frame.x, y - 24, 8.5 + 0 * frame.z)
-    arch = np.maximum(circle(frame.x, y - 24, 13.5 + 0 * frame.z), -canal)
-    process = superellipse(frame.x, y - 48, 4.0, 18.0) + 6 * (phase > 0.3)
-    wings = superellipse(frame.x, y - 30, 34.0, 5.5) + 8 * (phase > 0.2)
+    arch = np.maximum(circle(frame.x, y - 24, 14.5 + 0 * frame.z), -canal)
+    process = superellipse(frame.x, y - 48, 4.5, 18.0) + 6 * (phase > 0.36)
+    wings = superellipse(frame.x, y - 30, 36.0, 6.5) + 8 * (phase > 0.3)
     posterior = np.minimum(np.minimum(arch, process), np.maximum(wings, -canal))
     values = np.where(posterior < body, np.float32(430), values).astype(np.float32)
     return np.minimum(body, posterior), values, body
@@ -42,7 +43,7 @@ def rib_cage(habitus: Habitus, frame: Frame, wall: ChestWall) -> tuple[Field, Fi
     front = np.clip((frame.centre_y - frame.y) / np.float32(habitus.chest_half_depth), -1, 1)
     sideways = np.abs(frame.x) / np.float32(habitus.chest_half_width)
     level = frame.z + spacing * (RIB_SLOPE * front + (1 - front) * np.float32(0.75) * sideways)
-    vertical = (np.mod(level, spacing) - spacing / 2) * np.float32(0.45)
+    vertical = (np.mod(level, spacing) - spacing / 2) * np.float32(0.62)
     depth = wall.thorax - 5.5
     rib = np.sqrt(depth * depth + vertical * vertical) - 4.2
     rib = np.maximum(rib, (frame.z - np.float32(1.0 * habitus.lung_height)) * 0.7)
@@ -56,15 +57,15 @@ def rib_cage(habitus: Habitus, frame: Frame, wall: ChestWall) -> tuple[Field, Fi
     bones = np.minimum(rib, sternum)
     part, above = frame.slab(GIRDLE_FROM, 2.0)
     girdle = _shoulder_girdle(habitus, above, wall, part)
-    values[part] = np.where(girdle < bones[part], np.float32(420), values[part])
+    values[part] = np.where(girdle < bones[part], np.float32(GIRDLE_HU), values[part])
     bones[part] = np.minimum(bones[part], girdle)
     return bones, values.astype(np.float32)
 
 
 def _shoulder_girdle(habitus: Habitus, frame: Frame, wall: ChestWall, part: slice) -> Field:
     """Shoulder blades on the back of the rib cage, clavicles, heads of the humeri."""
-    blade = np.abs(wall.thorax[part] - np.float32(SCAPULA_MM)) - 2.6
-    bones = np.maximum(blade, (np.float32(0.35) - wall.blade[part]) * 60)
+    blade = np.abs(wall.thorax[part] - np.float32(SCAPULA_MM)) - 1.9
+    bones = np.maximum(blade, (np.float32(0.45) - wall.blade[part]) * 60)
     for side in (-1.0, 1.0):
         clavicle_y = frame.centre_y - frame.half_depth - 16 + np.abs(frame.x) * np.float32(0.18)
         rise = frame.z - np.float32(habitus.lung_height) * 0.96 - (np.abs(frame.x) - 60) * np.float32(0.22)
@@ -75,7 +76,7 @@ def _shoulder_girdle(habitus: Habitus, frame: Frame, wall: ChestWall, part: slic
             frame.y - 12,
             frame.x - np.float32(side * (habitus.chest_half_width + 10)),
         )
-        bones = np.minimum(bones, np.minimum(clavicle, ellipsoid(offsets, (24, 21, 21))))
+        bones = np.minimum(bones, np.minimum(clavicle, ellipsoid(offsets, (22, 19, 19))))
     return np.asarray(bones)
 
 
