@@ -33,12 +33,11 @@ class Frame:
     spine_y: Field  # middle of the vertebral bodies
 
     def slab(self, low: float, high: float) -> tuple[slice, Frame]:
-        """The slices between two heights, as shares of lung height, and the curves there; at least one slice."""
+        """The slices between two heights, as shares of lung height, and the curves there; there may be none."""
         first, last = (int(np.searchsorted(self.height.ravel(), height)) for height in (low, high))
-        first = min(first, self.z.shape[0] - 1)
-        part = slice(first, max(last, first + 1))
+        part = slice(first, max(last, first))
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return part, Frame(**{name: value[part] if value.shape[0] > 1 else value for name, value in values.items()})
+        return part, Frame(**{name: value[part] if value.shape[0] == len(self.height) else value for name, value in values.items()})
 
 
 def build_frame(habitus: Habitus, grid: Grid) -> Frame:
