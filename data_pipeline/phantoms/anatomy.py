@@ -13,7 +13,7 @@ from data_pipeline.phantoms.grid import Field, Grid
 from data_pipeline.phantoms.habitus import Habitus
 from data_pipeline.phantoms.mediastinum import Organs, build_mediastinum
 from data_pipeline.phantoms.shapes import FAR_MM, blend
-from data_pipeline.phantoms.skeleton import rib_cage, spine_of
+from data_pipeline.phantoms.skeleton import add_bone, rib_cage, spine_of
 
 FAT_HU = -102.0
 MUSCLE_HU = 52.0
@@ -101,21 +101,23 @@ def _slab(habitus: Habitus, grid: Grid, blood_hu: float) -> dict[str, Field]:
     """All fields of some slices."""
     frame = build_frame(habitus, grid)
     wall = build_wall(habitus, frame)
-    spine, spine_hu, vertebrae = spine_of(habitus, frame)
-    cage, cage_hu = rib_cage(habitus, frame, wall)
-    cage = np.maximum(cage, wall.body + 6)
+    bones, bone_hu = rib_cage(habitus, frame, wall)
+    np.maximum(bones, wall.body + 6, out=bones)
+    spine = spine_of(habitus, frame)
+    add_bone(bones, bone_hu, spine.distance, spine.values, spine.box)
     organs = Organs.nothing(grid.shape)
     apart = build_mediastinum(habitus, frame, organs, blood_hu, BLOOD_HU)
+    np.minimum(apart[spine.box], spine.bodies - 4, out=apart[spine.box])
     build_abdomen(habitus, frame, organs, wall.thorax, blood_hu - BLOOD_HU)
     return {
         "body": wall.body,
         "muscle": np.maximum(wall.muscle, 1 - wall.thorax),
         "thorax": wall.thorax,
-        "lungs": _lungs(habitus, frame, wall.thorax, np.minimum(apart, vertebrae - 4)),
+        "lungs": _lungs(habitus, frame, wall.thorax, apart),
         "organs": organs.distance,
         "organ_hu": organs.values,
-        "bones": np.minimum(cage, spine),
-        "bone_hu": np.where(spine < cage, spine_hu, cage_hu),
+        "bones": bones,
+        "bone_hu": bone_hu,
         "fissures": _fissures(habitus, frame),
         "side": frame.x,
     }
