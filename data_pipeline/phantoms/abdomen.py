@@ -38,7 +38,7 @@ def build_abdomen(habitus: Habitus, frame: Frame, organs: Organs, thorax: Field,
         thorax: Inner surface of the rib cage.
         contrast_hu: HU that contrast adds to blood, 0 for none.
     """
-    part, there = frame.slab(-1.0, BELOW)
+    part, there = frame.part((-1.0, BELOW))
     inner = thorax[part] + 3
     below = (there.z - diaphragm_of(habitus, there)) * np.float32(0.75)
     y = there.y - there.centre_y

@@ -13,11 +13,13 @@ from data_pipeline.phantoms.grid import Field, Grid
 from data_pipeline.phantoms.habitus import Habitus
 from data_pipeline.phantoms.mediastinum import Organs, build_mediastinum
 from data_pipeline.phantoms.shapes import FAR_MM, blend
-from data_pipeline.phantoms.skeleton import rib_cage, spine_of
+from data_pipeline.phantoms.skeleton import add_bone, rib_cage, spine_of
 
 FAT_HU = -102.0
 MUSCLE_HU = 52.0
 BLOOD_HU = 42.0
+FIELDS = ("body", "muscle", "thorax", "lungs", "organs", "organ_hu", "bones", "bone_hu", "fissures", "side")
+SLAB_VOXELS = 130_000  # built at once
 PLEURA_MM = 1.5  # lung starts this far inside the rib cage
 
 
@@ -70,39 +72,55 @@ class Anatomy:
 
 
 def build_anatomy(habitus: Habitus, grid: Grid, *, blood_hu: float = BLOOD_HU) -> Anatomy:
-    """Build the healthy chest.
+    """Build the healthy chest, some slices at a time: what fits the processor's cache is built several times faster.
 
     Args:
         habitus: The body.
         grid: Grid of the fields; 2-4 mm steps suffice, edges are placed by distance.
         blood_hu: HU of blood, raised by contrast.
     """
-    frame = build_frame(habitus, grid)
-    wall = build_wall(habitus, frame)
-    spine, spine_hu, vertebrae = spine_of(habitus, frame)
-    cage, cage_hu = rib_cage(habitus, frame, wall)
-    cage = np.maximum(cage, wall.body + 6)
-    organs = Organs.nothing(grid.shape)
-    apart = build_mediastinum(habitus, frame, organs, blood_hu, BLOOD_HU)
-    lungs = _lungs(habitus, frame, wall.thorax, np.minimum(apart, vertebrae - 4))
-    build_abdomen(habitus, frame, organs, wall.thorax, blood_hu - BLOOD_HU)
+    fields = {name: np.empty(grid.shape, np.float32) for name in FIELDS}
+    step = max(1, SLAB_VOXELS // (grid.shape[1] * grid.shape[2]))
+    for first in range(0, grid.shape[0], step):
+        part = slice(first, min(first + step, grid.shape[0]))
+        for name, values in _slab(habitus, grid.slices(part), blood_hu).items():
+            fields[name][part] = values
     height, depth = habitus.lung_height, habitus.chest_half_depth
+    share = np.clip(grid.axis(0) / np.float32(height), 0, 1)
     return Anatomy(
         grid=grid,
-        body=wall.body,
-        muscle=np.maximum(wall.muscle, 1 - wall.thorax),
-        thorax=wall.thorax,
-        lungs=lungs,
-        right_lung=(frame.x < 0) & np.ones(lungs.shape, bool),
-        organs=organs.distance,
-        organ_hu=organs.values,
-        bones=np.minimum(cage, spine),
-        bone_hu=np.where(spine < cage, spine_hu, cage_hu).astype(np.float32),
-        fissures=_fissures(habitus, frame),
-        base_height=np.broadcast_to(np.clip(frame.height, 0, 1), lungs.shape),
+        right_lung=np.broadcast_to(fields.pop("side") < 0, grid.shape),
+        base_height=np.broadcast_to(share, grid.shape),
         carina=(0.62 * height, 0.10 * depth, 0.0),
         hila=((0.53 * height, 0.09 * depth, -34.0), (0.56 * height, 0.11 * depth, 34.0)),
+        **fields,
     )
+
+
+def _slab(habitus: Habitus, grid: Grid, blood_hu: float) -> dict[str, Field]:
+    """All fields of some slices."""
+    frame = build_frame(habitus, grid)
+    wall = build_wall(habitus, frame)
+    bones, bone_hu = rib_cage(habitus, frame, wall)
+    np.maximum(bones, wall.body + 6, out=bones)
+    spine = spine_of(habitus, frame)
+    add_bone(bones, bone_hu, spine.distance, spine.values, spine.box)
+    organs = Organs.nothing(grid.shape)
+    apart = build_mediastinum(habitus, frame, organs, blood_hu, BLOOD_HU)
+    np.minimum(apart[spine.box], spine.bodies - 4, out=apart[spine.box])
+    build_abdomen(habitus, frame, organs, wall.thorax, blood_hu - BLOOD_HU)
+    return {
+        "body": wall.body,
+        "muscle": np.maximum(wall.muscle, 1 - wall.thorax),
+        "thorax": wall.thorax,
+        "lungs": _lungs(habitus, frame, wall.thorax, apart),
+        "organs": organs.distance,
+        "organ_hu": organs.values,
+        "bones": bones,
+        "bone_hu": bone_hu,
+        "fissures": _fissures(habitus, frame),
+        "side": frame.x,
+    }
 
 
 def _lungs(habitus: Habitus, frame: Frame, thorax: Field, apart: Field) -> Field:

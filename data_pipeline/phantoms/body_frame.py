@@ -11,6 +11,8 @@ from data_pipeline.phantoms.grid import Field, Grid
 from data_pipeline.phantoms.habitus import Habitus
 from data_pipeline.phantoms.randomness import STABLE_DECIMALS
 
+Limits = tuple[float, float]
+Box = tuple[slice, slice, slice]
 SPINE_BEFORE_BACK_MM = 41.0  # the lungs reach this far behind the middle of the vertebral bodies (measured, one scan)
 
 
@@ -31,14 +33,32 @@ class Frame:
     half_depth: Field
     centre_y: Field
     spine_y: Field  # middle of the vertebral bodies
+    grid_x: Field  # measured from the grid's middle
 
-    def slab(self, low: float, high: float) -> tuple[slice, Frame]:
-        """The slices between two heights, as shares of lung height, and the curves there; at least one slice."""
-        first, last = (int(np.searchsorted(self.height.ravel(), height)) for height in (low, high))
-        first = min(first, self.z.shape[0] - 1)
-        part = slice(first, max(last, first + 1))
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return part, Frame(**{name: value[part] if value.shape[0] > 1 else value for name, value in values.items()})
+    def part(
+        self, heights: Limits | None = None, y: Limits | None = None, x: Limits | None = None
+    ) -> tuple[Box, Frame]:
+        """A box of the grid and the curves in it; it may be empty.
+
+        Args:
+            heights: From and to, as shares of lung height; all where not given.
+            y: From and to, mm from the grid's middle to the back.
+            x: From and to, mm from the grid's middle to the left.
+        """
+        axes = ((self.height, heights), (self.y, y), (self.grid_x, x))
+        box = (_between(*axes[0]), _between(*axes[1]), _between(*axes[2]))
+        return box, Frame(**{name: _cut(getattr(self, name), box) for name in self.__dataclass_fields__})
+
+
+def _between(axis: Field, limits: Limits | None) -> slice:
+    if limits is None:
+        return slice(0, axis.size)
+    first, last = (int(np.searchsorted(axis.ravel(), limit)) for limit in limits)
+    return slice(first, max(last, first))
+
+
+def _cut(curve: Field, box: Box) -> Field:
+    return curve[tuple(cut if size > 1 else slice(None) for cut, size in zip(box, curve.shape, strict=True))]
 
 
 def build_frame(habitus: Habitus, grid: Grid) -> Frame:
@@ -58,4 +78,4 @@ def build_frame(habitus: Habitus, grid: Grid) -> Frame:
     )
     midline = np.float32(habitus.scoliosis) * np.clip(1 - bow, -1, 1)
     spine_y = centre_y + np.float32(habitus.chest_half_depth - SPINE_BEFORE_BACK_MM)
-    return Frame(z, y, x - midline, height, half_width, half_depth, centre_y, spine_y)
+    return Frame(z, y, x - midline, height, half_width, half_depth, centre_y, spine_y, x)

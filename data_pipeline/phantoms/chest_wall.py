@@ -77,10 +77,13 @@ def _muscles(
     plane = np.abs(thorax - RIB_LAYER_MM - 1.4) - np.float32(0.9)
     coat = np.maximum(coat, -plane - 3 * (lift < 4))
     for side in (-1.0, 1.0):
-        column = superellipse(frame.x - side * 29, frame.y - frame.spine_y - 40, 25.0, 10.0 + 0.6 * thick)
-        coat = np.minimum(coat, column)
-        part, above = frame.slab(0.6, 2.0)
+        behind = float(frame.spine_y.min())
+        part, there = frame.part(y=(behind, behind + 160), x=(-75, 75))
+        column = superellipse(there.x - side * 29, there.y - there.spine_y - 40, 25.0, 10.0 + 0.6 * thick)
+        coat[part] = np.minimum(coat[part], column)
         reach = 0.86 * habitus.chest_half_width
+        around = 90 + habitus.muscle
+        part, above = frame.part((0.6, 2.0), x=(side * reach - around, side * reach + around))
         offsets = (above.z - 1.06 * habitus.lung_height, above.y - 10, above.x - np.float32(side * reach))
         coat[part] = blend(coat[part], ellipsoid(offsets, (92, 32 + thick, 56 + thick)), 10.0)
     return np.asarray(coat, np.float32)
@@ -104,11 +107,12 @@ def _skin(
     )
     body = blend(body, torso, SKIN_FOLD_MM)
     if habitus.breast > 0:
-        part, there = frame.slab(0.08, 0.72)
         for side in (-1.0, 1.0):
+            middle = side * habitus.breast_apart
+            part, there = frame.part((0.08, 0.72), y=(-300, 20), x=(middle - 95, middle + 95))
             front = -float(habitus.chest_half_depth) * 0.92 - habitus.fat * 0.5
             along = there.y - front - np.abs(there.x) * np.float32(0.32) + 12
-            offsets = (there.z - 0.40 * habitus.lung_height, along, there.x - side * habitus.breast_apart)
+            offsets = (there.z - 0.40 * habitus.lung_height, along, there.x - np.float32(middle))
             body[part] = blend(body[part], ellipsoid(offsets, (58, habitus.breast + 6, 60)), SKIN_FOLD_MM)
     groove = bump(frame.x, 0.0, 16.0) * (frame.y > 0)
     body = body + np.float32(5) * groove

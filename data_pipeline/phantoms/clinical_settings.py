@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -281,6 +282,7 @@ class ClinicalSettings(Settings):
         return next(row.dead for row in self.mortality if row.key == key)
 
 
+@lru_cache(maxsize=4)
 def load_clinical_settings(name_or_path: str = "clinical") -> ClinicalSettings:
     """The shipped numbers, or a file of one's own."""
     return load_settings(ClinicalSettings, resolve_config(name_or_path, "phantoms"))

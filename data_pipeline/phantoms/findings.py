@@ -105,8 +105,8 @@ class SlicePainter:
         """Clustered air-filled cysts of two sizes with thick shared walls; some cells are solid."""
         cells, size, wall = self._cells.at(places), self._plan.cyst_mm, self._sizes.cyst_wall_mm
         is_small = cells.values(size * 3) < 0.5
-        small, large = cells.walls(size * 0.6, wall * 0.8), cells.walls(size, wall * 1.25)
-        walls = np.minimum(np.where(is_small, small, large) * np.float32(1.25), 1)
+        small, large = cells.walls(size * 0.7, wall * 0.8), cells.walls(size, wall * 1.2)
+        walls = np.minimum(np.where(is_small, small, large) * np.float32(1.15), 1)
         air, solid = np.float32(self._hu.cyst_hu), np.float32(self._hu.cyst_wall_hu)
         cysts = np.where(cells.values(size) < 0.15, np.float32(-280), air + (solid - air) * walls)
         return lung + np.minimum(strength * np.float32(1.5), 1) * (cysts - lung)

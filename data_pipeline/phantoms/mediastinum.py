@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_pipeline.phantoms.body_frame import Frame
+from data_pipeline.phantoms.body_frame import Box, Frame
 from data_pipeline.phantoms.grid import Field
 from data_pipeline.phantoms.habitus import Habitus
 from data_pipeline.phantoms.shapes import FAR_MM, blend, capsule, circle, ellipsoid, superellipse
 
 MYOCARDIUM_HU, WALL_HU, NODE_HU, PERICARDIUM_HU = 55.0, 35.0, 38.0, 18.0
 PERFUSED_SHARE = 0.3  # share of the contrast of blood that heart muscle takes up
+BETWEEN_LUNGS_MM = (-75.0, 80.0)
 PERICARDIAL_MM = 5.8  # from the heart's surface to the lung
 LEFT_WALL_MM, EPICARDIAL_FAT_MM, PERICARDIUM_MM = 10.0, 3.5, 1.6
 
@@ -40,14 +41,14 @@ class Organs:
         """No organ anywhere."""
         return cls(np.full(shape, FAR_MM, np.float32), np.full(shape, 40, np.float32))
 
-    def add(self, organ: Field, hu: float, part: slice | None = None) -> None:
+    def add(self, organ: Field, hu: float, part: Box | None = None) -> None:
         """One more organ, on some slices or on all; inside others the later one wins where it is nearer its middle."""
-        part = part or slice(None)
+        part = part or (slice(None), slice(None), slice(None))
         distance, values = self.distance[part], self.values[part]
         np.copyto(values, np.float32(hu), where=organ < distance)
         np.minimum(distance, organ, out=distance)
 
-    def carve(self, cavity: Field, hu: float, part: slice) -> None:
+    def carve(self, cavity: Field, hu: float, part: Box) -> None:
         """Change the HU inside a cavity of an organ that is there already."""
         np.copyto(self.values[part], np.float32(hu), where=cavity < 0)
 
@@ -70,7 +71,7 @@ def build_mediastinum(habitus: Habitus, frame: Frame, organs: Organs, blood_hu: 
     apart[part] = np.minimum(apart[part], blend(heart - PERICARDIAL_MM, here, 8.0))
     _vessels(habitus, frame, organs, apart, blood_hu)
     for height, depth, x in NODES:
-        part, there = frame.slab(height - 0.06, height + 0.06)
+        part, there = frame.part((height - 0.06, height + 0.06), x=(-50, 60))
         centre = _from(there, habitus, (height, depth, x))
         organs.add(ellipsoid(centre, (habitus.node, habitus.node * 0.8, habitus.node * 1.2)), NODE_HU, part)
     return apart
@@ -89,26 +90,29 @@ def _from(frame: Frame, habitus: Habitus, place: tuple[float, float, float]) -> 
 def _fat(habitus: Habitus, frame: Frame) -> Field:
     """Fat around vessels and oesophagus; thin behind the breast bone where the lungs nearly meet."""
     y = frame.y - frame.centre_y
-    upper = np.clip((frame.height - 0.5) / 0.5, 0, 1)
-    width = np.float32(25 + 0.35 * habitus.fat)
-    core = superellipse(frame.x, y - 0.06 * frame.half_depth, width - 6 * upper, frame.half_depth * np.float32(0.56))
-    core = np.maximum(core, (np.float32(0.36) - frame.height) * np.float32(habitus.lung_height))
     before = np.clip(-y / frame.half_depth - np.float32(0.5), 0, 1)
     junction = np.abs(frame.x - 3 * (y < 0)) - 1.2 - np.float32(16 + 0.3 * habitus.fat) * before * before
-    behind = superellipse(frame.x - 8, frame.y - frame.spine_y + 20, 20.0, 16.0)  # oesophagus and aorta
-    apart = blend(np.minimum(core, behind), junction, 6.0)
+    apart = np.array(np.broadcast_to(junction, frame.z.shape[:1] + y.shape[1:2] + frame.x.shape[2:]), np.float32)
+    part, here = frame.part(x=(-80, 80))
+    y = here.y - here.centre_y
+    upper = np.clip((here.height - 0.5) / 0.5, 0, 1)
+    width = np.float32(25 + 0.35 * habitus.fat)
+    core = superellipse(here.x, y - 0.06 * here.half_depth, width - 6 * upper, here.half_depth * np.float32(0.56))
+    core = np.maximum(core, (np.float32(0.36) - here.height) * np.float32(habitus.lung_height))
+    behind = superellipse(here.x - 8, here.y - here.spine_y + 20, 20.0, 16.0)  # oesophagus and aorta
+    apart[part] = blend(np.minimum(core, behind), apart[part], 6.0)
     for side, height in ((-1.0, 0.53), (1.0, 0.56)):
-        part, there = frame.slab(height - 0.2, height + 0.2)
+        part, there = frame.part((height - 0.2, height + 0.2), x=(-90, 90))
         hilum = ellipsoid(_from(there, habitus, (height, 0.07, side * 24.0)), (19, 13, 25))
         apart[part] = blend(apart[part], hilum, 8.0)
-    return np.asarray(apart, np.float32)
+    return apart
 
 
 def _heart(
     habitus: Habitus, frame: Frame, organs: Organs, blood_hu: float, plain_hu: float
-) -> tuple[slice, Field, Field]:
+) -> tuple[Box, Field, Field]:
     """Four chambers, muscle of the left ventricle, pericardium over a layer of fat."""
-    part, there = frame.slab(-1.0, 0.62)
+    part, there = frame.part((-1.0, 0.62), y=(-170, 110), x=(-120, 150))
     radius = habitus.heart_radius
     chambers = [
         ellipsoid(_from(there, habitus, place), (radius * size[0], radius * size[1], radius * size[2]))
@@ -116,7 +120,8 @@ def _heart(
     ]
     size = LEFT_VENTRICLE[1]
     left = ellipsoid(_from(there, habitus, LEFT_VENTRICLE[0]), (radius * size[0], radius * size[1], radius * size[2]))
-    heart = left
+    middle = ellipsoid(_from(there, habitus, (0.29, -0.20, 22.0)), (radius * 0.6, radius * 0.5, radius * 0.6))
+    heart = np.minimum(left, middle)  # the septum lies between the chambers
     for chamber in chambers:
         heart = blend(heart, chamber, 18.0)
     sac = np.abs(heart - np.float32(EPICARDIAL_FAT_MM + PERICARDIUM_MM / 2)) - np.float32(PERICARDIUM_MM / 2)
@@ -136,17 +141,16 @@ def _heart(
 def _vessels(habitus: Habitus, frame: Frame, organs: Organs, apart: Field, blood_hu: float) -> None:
     """Aorta with its arch, pulmonary arteries, caval veins, arteries of the arch; oesophagus."""
     radius, height = habitus.aorta_radius, habitus.lung_height
-    behind_y = frame.y - frame.spine_y
     arch = 0.71
     ascending_at, descending_depth = (-13.0, -0.20), 0.34
-    part, there = frame.slab(-1.0, arch)
+    part, there = frame.part((-1.0, arch), x=BETWEEN_LUNGS_MM)
     descending = circle(there.x - 24, there.y - there.spine_y + 13, radius * 0.92 + 0 * there.z)
     organs.add(descending, blood_hu, part)
     apart[part] = np.minimum(apart[part], descending - 3)
-    part, there = frame.slab(0.40, arch)
+    part, there = frame.part((0.40, arch), x=BETWEEN_LUNGS_MM)
     _, y, x = _from(there, habitus, (0.0, ascending_at[1], ascending_at[0]))
     organs.add(circle(x, y, radius * 1.22 + 0 * there.z), blood_hu, part)
-    part, there = frame.slab(arch - 0.12, arch + 0.14)
+    part, there = frame.part((arch - 0.12, arch + 0.14), x=BETWEEN_LUNGS_MM)
     top = (arch + 0.02, 0.12, 12.0)
     depth = habitus.chest_half_depth
     for begin, end in (
@@ -157,7 +161,7 @@ def _vessels(habitus: Habitus, frame: Frame, organs: Organs, apart: Field, blood
         tube = capsule(_from(there, habitus, begin), step, radius)
         organs.add(tube, blood_hu, part)
         apart[part] = np.minimum(apart[part], tube - 3)
-    part, there = frame.slab(0.42, 0.68)
+    part, there = frame.part((0.42, 0.68), x=BETWEEN_LUNGS_MM)
     for begin, end, size in (
         ((0.46, -0.36, 12.0), (0.57, -0.02, 20.0), 12.0),  # trunk
         ((0.56, -0.02, 18.0), (0.55, 0.06, -34.0), 9.5),  # right
@@ -166,16 +170,18 @@ def _vessels(habitus: Habitus, frame: Frame, organs: Organs, apart: Field, blood
     ):
         step = ((end[0] - begin[0]) * height, (end[1] - begin[1]) * depth, end[2] - begin[2])
         organs.add(capsule(_from(there, habitus, begin), step, size), blood_hu, part)
-    part, there = frame.slab(0.36, 0.86)
+    part, there = frame.part((0.36, 0.86), x=BETWEEN_LUNGS_MM)
     _, y, x = _from(there, habitus, (0.0, -0.10, -31.0))
     cava = circle(x, y, 8.5 + 0 * there.z)
     organs.add(cava, blood_hu, part)
     apart[part] = np.minimum(apart[part], cava - 2)
-    part, there = frame.slab(arch + 0.05, 2.0)
+    part, there = frame.part((arch + 0.05, 2.0), x=BETWEEN_LUNGS_MM)
     for x_at, depth_at, size in ((-14, -0.12, 6.0), (5, 0.02, 4.0), (19, 0.10, 4.5), (-27, -0.22, 7.5), (22, -0.26, 6.0)):
         _, y, x = _from(there, habitus, (0.0, depth_at, float(x_at)))
         organs.add(circle(x, y, size + 0 * there.z), blood_hu, part)
-    organs.add(superellipse(frame.x - 5, behind_y + 25, 8.0, 5.0), WALL_HU)
-    organs.add(circle(frame.x + 7, behind_y + 17, 3.5 + 0 * frame.z), blood_hu)
+    part, there = frame.part(x=BETWEEN_LUNGS_MM)
+    behind_y = there.y - there.spine_y
+    organs.add(superellipse(there.x - 5, behind_y + 25, 8.0, 5.0), WALL_HU, part)
+    organs.add(circle(there.x + 7, behind_y + 17, 3.5), blood_hu, part)
 
 

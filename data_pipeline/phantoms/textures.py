@@ -25,7 +25,8 @@ def smooth_noise(grid: Grid, length_mm: float, rng: np.random.Generator) -> Fiel
     """
     counts = [int(np.ceil(n * step / length_mm)) + 3 for n, step in zip(grid.shape, grid.spacing_mm, strict=True)]
     field = rng.standard_normal(counts, dtype=np.float32)
-    for axis, (count, step) in enumerate(zip(grid.shape, grid.spacing_mm, strict=True)):
+    for axis in (2, 1, 0):  # rows last: whole rows are copied faster than single numbers
+        count, step = grid.shape[axis], grid.spacing_mm[axis]
         position = np.arange(count) * (step / length_mm) + 0.5
         lower = np.floor(position).astype(np.intp)
         weight = (position - lower).astype(np.float32)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from data_pipeline.phantoms.acquisition import AcquisitionPlan, draw_acquisition
+from data_pipeline.phantoms.acquisition import AcquisitionPlan, draw_acquisition, load_acquisition_settings
 from data_pipeline.phantoms.disease_types import DiseasePlan, OtherKind
 from data_pipeline.phantoms.habitus import Habitus, draw_habitus
+from data_pipeline.phantoms.physics import textured_noise
 from data_pipeline.phantoms.randomness import Stream, stream
 from data_pipeline.phantoms.scan import Scan, make_scan
 from domain.patterns import Pattern
@@ -123,7 +125,7 @@ def test_op_is_patchy_peripheral_consolidation() -> None:
 
 def test_honeycombing_is_subpleural_and_holds_air_and_walls() -> None:
     plan = DiseasePlan(Pattern.OTHER, OtherKind.UIP, reticulation=0.15, honeycombing=0.12)
-    acquisition = replace(quiet(), matrix=200, step_mm=2.0)
+    acquisition = replace(quiet(), matrix=256, step_mm=1.5)
     scan = make_scan(2, 0, body(), plan, acquisition)
     cysts = scan.hu[scan.disease == 4]
     assert (cysts < -880).mean() > 0.1
@@ -141,16 +143,33 @@ def test_thick_slices_average_thin_ones() -> None:
     assert thick.grid.origin_mm[0] == pytest.approx(thin.grid.origin_mm[0] + thin.grid.spacing_mm[0] / 2)
 
 
-def test_noise_has_the_planned_strength_and_a_sharp_kernel_is_rougher() -> None:
-    roughness = {}
-    for is_sharp in (True, False):
-        plan = replace(quiet(is_sharp=is_sharp, matrix=160, step_mm=4.0), noise_hu=20.0)
-        noisy = make_scan(2, 0, body(), NORMAL, plan).hu.astype(float)
-        clean = make_scan(2, 0, body(), NORMAL, replace(plan, noise_hu=0.0)).hu
-        noise = (noisy - clean)[20:30, 60:100, 60:100]
-        assert noise.std() == pytest.approx(20, rel=0.1)
-        roughness[is_sharp] = np.abs(np.diff(noise, axis=2)).mean() / noise.std()
-    assert roughness[True] > roughness[False]
+def test_noise_has_the_planned_strength() -> None:
+    plan = replace(quiet(), noise_hu=20.0)
+    noise = make_scan(2, 0, body(), NORMAL, plan).hu.astype(float) - scan_of(NORMAL).hu
+    assert noise[20:30, 30:60, 30:60].std() == pytest.approx(20, rel=0.1)
+    one, other = noise[20, 30:60, 30:60].ravel(), noise[21, 30:60, 30:60].ravel()
+    assert abs(np.corrcoef(one, other)[0, 1]) < 0.15, "slices share their noise"
+
+
+def noise_power(*, is_sharp: bool) -> np.ndarray:
+    """Power in five bands of frequency up to half a line pair per pixel of 0.7 mm, scaled to unit sum."""
+    kernels = load_acquisition_settings().kernels
+    rng = np.random.Generator(np.random.Philox(3))
+    planes = [textured_noise((256, 256), kernels.sharp if is_sharp else kernels.soft, 0.7, rng) for _ in range(4)]
+    power = np.mean([np.abs(np.fft.fft2(plane)) ** 2 for plane in planes], axis=0)
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(256, 0.7), np.fft.fftfreq(256, 0.7)))
+    edges = (0.005, 0.06, 0.25, 0.45, 0.6, 0.71)
+    bands = [power[(frequency >= low) & (frequency < high)].mean() for low, high in pairwise(edges)]
+    return np.array(bands) / np.sum(bands)
+
+
+def test_noise_power_falls_at_the_end_keeps_a_low_part_and_a_sharp_kernel_is_rougher() -> None:
+    sharp, soft = noise_power(is_sharp=True), noise_power(is_sharp=False)
+    assert sharp[4] < sharp[3], "band-limited"
+    assert soft[4] < 0.5 * soft[2]
+    assert sharp[0] > sharp[1]
+    assert soft[0] > soft[1]
+    assert sharp[3:].sum() > 2 * soft[3:].sum()
 
 
 def test_contrast_brightens_blood_only() -> None:
