@@ -124,18 +124,10 @@ class ModelWorker(HrctWorker):
         client: Line to the process that runs the network; None: it is run here.
     """
 
-    def __init__(
-        self,
-        model: Path,
-        device: str,
-        cases_dir: Path,
-        dicom_dir: Path | None = None,
-        client: StageClient | None = None,
-    ) -> None:
+    def __init__(self, model: Path, device: str, places: Places, client: StageClient | None = None) -> None:
         from models.artefact import load_artefact
 
-        super().__init__(cases_dir)
-        self.dicom_dir = dicom_dir
+        super().__init__(places)
         self.client = client
         self.artefact = load_artefact(model, device=device, with_network=client is None)
 

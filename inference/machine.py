@@ -12,9 +12,9 @@ from inference.memory_watch import GIB, usable_bytes
 
 GPU_NODES = Path("/dev")
 
-# Measured (docs/benchmarks/batch.md), rounded up: peak of a worker less its libraries, by voxels of the study.
-LIBRARIES_GIB = 1.2
-BYTES_PER_VOXEL = 24
+# Measured (docs/benchmarks/batch.md), rounded up.
+LIBRARIES_GIB = 2.0  # a worker's libraries, model and network input, whatever the study
+BYTES_PER_VOXEL = 12  # of the study: two volumes in hand, masks, working copies
 
 
 def num_cores() -> int:
