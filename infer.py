@@ -41,7 +41,7 @@ from inference.merging import merge_runs
 from inference.private_files import case_key, open_log, run_secret, write_keys, write_series
 from inference.results import make_result, refused
 from inference.run_facts import Results, run_facts
-from inference.runner import RunOptions, RunSummary, Study, StudyFinished, run_studies
+from inference.runner import RunOptions, RunSummary, Study, StudyFinished, readers_per_worker, run_studies
 from inference.shared_stage import MakeHandler, StageClient
 from inference.worker import MakeClientWorker, MakeWorker, StagedWorker, StageWork
 from models.model_facts import QUANTIFY_SPEC, ModelFacts
@@ -61,11 +61,26 @@ KeepStudies = Callable[[list[Study]], list[Study]]
 # ------------------------------------------------------------------------------------------------ one study
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What every worker is told of the run.
+
+    Attributes:
+        cases_dir: Where pictures go.
+        dicom_dir: Where DICOM results go; None: none are asked for.
+        num_readers: Threads or decoder processes of one worker; its share of the cores.
+    """
+
+    cases_dir: Path
+    dicom_dir: Path | None = None
+    num_readers: int = 1
+
+
 class HrctWorker(StagedWorker):
     """Reads a study; what is done with the volume is for the two workers below."""
 
-    def __init__(self, cases_dir: Path) -> None:
-        self.cases_dir = cases_dir
+    def __init__(self, places: Places) -> None:
+        self.places = places
 
     def read(self, task: StudyTask, payload: object = None) -> InHand:
         """Files to HU; the next best series where the chosen one fails.
@@ -75,7 +90,7 @@ class HrctWorker(StagedWorker):
         """
         del payload
         start = time.perf_counter()
-        series, volume = read_study(task.series)
+        series, volume = read_study(task.series, num_workers=self.places.num_readers)
         return InHand(replace(task, series=series), {VOLUME: volume}, {"read": time.perf_counter() - start})
 
     def draw(self, key: str, item: Mapping[str, Any], evidence: Any = None) -> dict[str, str]:
@@ -85,7 +100,7 @@ class HrctWorker(StagedWorker):
             Affine(item[AFFINE]),
             item[LUNG_MASK][0],
             evidence,
-            self.cases_dir,
+            self.places.cases_dir,
             stem=key,
             evidence_affine=None if evidence is None else Affine(item[IMAGE_AFFINE]),
         )
@@ -112,23 +127,14 @@ class ModelWorker(HrctWorker):
     Args:
         model: Model folder.
         device: Of the network.
-        cases_dir: Where pictures go.
-        dicom_dir: Where DICOM results go; None: none are asked for.
+        places: What every worker is told.
         client: Line to the process that runs the network; None: it is run here.
     """
 
-    def __init__(
-        self,
-        model: Path,
-        device: str,
-        cases_dir: Path,
-        dicom_dir: Path | None = None,
-        client: StageClient | None = None,
-    ) -> None:
+    def __init__(self, model: Path, device: str, places: Places, client: StageClient | None = None) -> None:
         from models.artefact import load_artefact
 
-        super().__init__(cases_dir)
-        self.dicom_dir = dicom_dir
+        super().__init__(places)
         self.client = client
         self.artefact = load_artefact(model, device=device, with_network=client is None)
 
@@ -163,8 +169,8 @@ class ModelWorker(HrctWorker):
         watch.lap("pictures")
         seconds = payload.seconds | watch.seconds
         result = make_result(task.case_key, analysis.prediction, task, self.artefact.trained_on, seconds, pictures)
-        if self.dicom_dir is not None:
-            dicom_results.write(result, item[LUNG_MASK][0], Affine(item[AFFINE]), task.series, self.dicom_dir)
+        if self.places.dicom_dir is not None:
+            dicom_results.write(result, item[LUNG_MASK][0], Affine(item[AFFINE]), task.series, self.places.dicom_dir)
         return result
 
     def _run_network(self, item: Mapping[str, Any]) -> NetworkOutput:
@@ -192,10 +198,10 @@ class SharedNetwork:
 class QuantifyWorker(HrctWorker):
     """Lungs and quantitative CT, without any trained network."""
 
-    def __init__(self, cases_dir: Path) -> None:
+    def __init__(self, places: Places) -> None:
         from data_pipeline.graph import build_preprocess
 
-        super().__init__(cases_dir)
+        super().__init__(places)
         self.graph = build_preprocess(load_settings(PreprocessSpec, config_path(QUANTIFY_SPEC)))
 
     @property
@@ -234,15 +240,16 @@ class Session:
     secret: str
     progress: StepProgress
 
-    def workers(self) -> tuple[MakeWorker | MakeClientWorker, MakeHandler | None]:
+    def workers(self, studies: Sequence[Study]) -> tuple[MakeWorker | MakeClientWorker, MakeHandler | None]:
         """What each worker process calls once, and what the process of a shared network calls once."""
-        model, device, cases_dir = self.args.model, self.settings.device, self.args.out / CASES
+        model, device, out = self.args.model, self.settings.device, self.args.out
+        dicom_dir = out / PRIVATE / "dicom" if "dicom" in self.settings.formats else None
+        places = Places(out / CASES, dicom_dir, readers_per_worker(studies, self.settings))
         if self.args.quantify_only:
-            return partial(QuantifyWorker, cases_dir), None
-        dicom_dir = self.args.out / PRIVATE / "dicom" if "dicom" in self.settings.formats else None
+            return partial(QuantifyWorker, places), None
         if shares_network(self.settings):
-            return partial(model_client, model, cases_dir, dicom_dir), partial(SharedNetwork, model, device)
-        return partial(ModelWorker, model, device, cases_dir, dicom_dir), None
+            return partial(model_client, model, places), partial(SharedNetwork, model, device)
+        return partial(ModelWorker, model, device, places), None
 
     def find_studies(self) -> tuple[Survey, list[Study]]:
         """All headers and the case table, as one entry per study and per row; what is decided already is a result.
@@ -292,7 +299,7 @@ class Session:
             write_keys(args.out, [study for study in studies if isinstance(study, StudyTask)])
         log = open_log(args.out)
         try:
-            make_worker, make_handler = self.workers()
+            make_worker, make_handler = self.workers(studies)
             summary = run_studies(
                 studies,
                 make_worker,
@@ -344,9 +351,9 @@ class TableArtefact:
         return make_result(case.case_id, analysis.prediction, case, self._artefact.trained_on, analysis.seconds, {})
 
 
-def model_client(model: Path, cases_dir: Path, dicom_dir: Path | None, client: StageClient) -> ModelWorker:
+def model_client(model: Path, places: Places, client: StageClient) -> ModelWorker:
     """A worker whose network runs elsewhere; it needs no GPU itself."""
-    return ModelWorker(model, "cpu", cases_dir, dicom_dir, client)
+    return ModelWorker(model, "cpu", places, client)
 
 
 def study_name(row: MatchedCase) -> str:

@@ -11,8 +11,7 @@ from domain.records import CaseResult
 from domain.settings import InferSettings
 from inference.input_digest import input_digest, newest_change
 from inference.ledger import Ledger, read_timings
-from inference.machine import choose_num_workers
-from inference.runner import RunOptions, Study, select_shard
+from inference.runner import RunOptions, Study, num_processes, select_shard
 
 # Used while nothing has been timed in the output folder: docs/benchmarks/batch.md, one core of a small server.
 SECONDS_PER_STUDY = 0.5
@@ -74,7 +73,7 @@ def estimate_run(
     refused = sum(isinstance(study, CaseResult) for study in mine)
     to_run = [study for study in mine if not isinstance(study, CaseResult) and not _is_done(ledger, study)]
     slices = sum(study.series.table.num_slices for study in to_run if not isinstance(study, CaseResult))
-    workers = choose_num_workers(settings.num_workers, settings.study_memory_gib)
+    workers = num_processes(to_run, settings)
     work, basis = _working_seconds(out_dir, len(to_run), slices)
     return RunEstimate(
         num_studies=len(mine),
@@ -82,7 +81,7 @@ def estimate_run(
         num_refused=refused,
         num_to_run=len(to_run),
         num_slices=slices,
-        num_workers=min(workers, max(1, len(to_run))),
+        num_workers=workers,
         seconds=(START_SECONDS + work / workers) if to_run else 0.0,
         basis=basis,
         write_bytes=WRITE_BYTES_PER_STUDY * len(to_run),

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from domain.records import StudyTask
 from domain.settings import InferSettings
 from inference.memory_watch import GIB, usable_bytes
 
 GPU_NODES = Path("/dev")
+
+# Measured (docs/benchmarks/batch.md), rounded up.
+LIBRARIES_GIB = 2.0  # a worker's libraries, model and network input, whatever the study
+BYTES_PER_VOXEL = 12  # of the study: two volumes in hand, masks, working copies
 
 
 def num_cores() -> int:
@@ -18,16 +24,27 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def choose_num_workers(asked: int, study_memory_gib: float) -> int:
-    """Worker processes: as asked, or as many as there are cores and memory budgets of one study.
+def planned_gib(tasks: Sequence[StudyTask], limit_gib: float) -> float:
+    """Memory to plan one worker with: what its largest study will need, as far as headers tell.
+
+    Args:
+        tasks: Studies of the run.
+        limit_gib: A study never gets more than this.
+    """
+    voxels = [t.series.table.num_slices * (t.series.table.rows or 0) * (t.series.table.columns or 0) for t in tasks]
+    return min(limit_gib, LIBRARIES_GIB + BYTES_PER_VOXEL * max(voxels, default=0) / GIB)
+
+
+def choose_num_workers(asked: int, worker_gib: float) -> int:
+    """Worker processes: as asked, or as many as there are cores and as fit into free memory.
 
     Args:
         asked: 0 to choose.
-        study_memory_gib: Limit of one study, GiB; the sum over workers stays within free memory.
+        worker_gib: Memory planned for one, GiB.
     """
     if asked:
         return asked
-    return max(1, min(num_cores(), int(usable_bytes() / (study_memory_gib * GIB))))
+    return max(1, min(num_cores(), int(usable_bytes() / (worker_gib * GIB))))
 
 
 def visible_gpus(device: str) -> tuple[str, ...] | None:

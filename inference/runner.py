@@ -23,7 +23,7 @@ from inference.failures import Failure, failed_result
 from inference.input_digest import input_digest, newest_change
 from inference.ledger import Ledger
 from inference.local_engine import Limits, LocalEngine, NumberedStudy
-from inference.machine import choose_num_workers, visible_gpus
+from inference.machine import choose_num_workers, num_cores, planned_gib, visible_gpus
 from inference.output_lock import locked_output
 from inference.ray_engine import RayEngine
 from inference.shared_stage import MakeHandler
@@ -219,7 +219,7 @@ def run_studies(
     mine = select_shard(everything, options.shard)
     start = time.perf_counter()
     run = _Run(mine, Ledger(out_dir, digests, shard=options.shard_name), progress)
-    num_workers = 0 if options.in_process else _num_processes(mine, settings)
+    num_workers = 0 if options.in_process else num_processes(mine, settings)
     was_interrupted = False
     with locked_output(out_dir, shard=options.shard_name), _terminate_as_interrupt():
         if options.shard is None:
@@ -286,10 +286,17 @@ def _run_here(run: _Run, make_worker: MakeWorker) -> None:
         run.finish(index, result.model_copy(update={"seconds": seconds}))
 
 
-def _num_processes(studies: Sequence[Study], settings: InferSettings) -> int:
+def num_processes(studies: Sequence[Study], settings: InferSettings) -> int:
     """As many as are chosen, never more than there is work for: the cores are shared out among them."""
-    num_tasks = sum(isinstance(study, StudyTask) for study in studies)
-    return max(1, min(choose_num_workers(settings.num_workers, settings.study_memory_gib), num_tasks))
+    tasks = [study for study in studies if isinstance(study, StudyTask)]
+    return max(
+        1, min(choose_num_workers(settings.num_workers, planned_gib(tasks, settings.study_memory_gib)), len(tasks))
+    )
+
+
+def readers_per_worker(studies: Sequence[Study], settings: InferSettings) -> int:
+    """Cores a worker may read with: its share of this machine; one on a cluster, where others plan."""
+    return 1 if settings.engine == "ray" else max(1, num_cores() // num_processes(studies, settings))
 
 
 def _note_order(ledger: Ledger, studies: Sequence[Study]) -> None:
