@@ -172,6 +172,7 @@ def untrained_model(folder: Path, config: str) -> Path:
     random, rows = np.random.default_rng(0), 40
     outputs = NetworkOutputs(
         logits=random.normal(size=(rows, 4)),
+        branch_logits=random.normal(size=(rows, 1, 4)),
         embedding=random.normal(size=(rows, network.embedding_size)),
         quantitative=random.normal(size=(rows, len(NETWORK_QUANTITIES))),
         image_statistics=random.normal(size=(rows, len(IMAGE_STATISTICS))),
