@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, cast
 from data_pipeline.case_matching import MatchedCase, match_cases
 from data_pipeline.discovery import Survey, survey
 from data_pipeline.manifest import read_cases
+from data_pipeline.quality import load_policy
+from data_pipeline.selection import SelectionOverrides
 from data_pipeline.volume_reading import read_study
 from domain.affine import Affine
 from domain.antibodies import AntibodyVocabulary, load_antibody_vocabulary
@@ -31,7 +33,7 @@ from domain.patterns import load_pattern_vocabulary
 from domain.progress import StepProgress
 from domain.records import Case, CaseResult, FindingRecord, Prediction, SeriesRef, StudyTask
 from domain.settings import InferSettings
-from domain.specs import PreprocessSpec
+from domain.specs import PreprocessSpec, digest_of
 from domain.strict_yaml import load_settings
 from domain.volume import Volume
 from inference.arguments import parse, settings_of
@@ -63,8 +65,9 @@ KeepStudies = Callable[[list[Study]], list[Study]]
 class HrctWorker(StagedWorker):
     """Reads a study; what is done with the volume is for the two workers below."""
 
-    def __init__(self, cases_dir: Path, dicom_dir: Path | None = None) -> None:
+    def __init__(self, cases_dir: Path, dicom_dir: Path | None = None, policy: str = "policy") -> None:
         self.cases_dir = cases_dir
+        self.policy = load_policy(policy)
         self.dicom_dir = dicom_dir  # None: no DICOM results are asked for
 
     def read(self, task: StudyTask) -> tuple[Volume, SeriesRef, float]:
@@ -74,7 +77,7 @@ class HrctWorker(StagedWorker):
             StudyError: The series cannot be read, or what was read is no HU volume of a chest.
         """
         start = time.perf_counter()
-        series, volume = read_study(task.series)
+        series, volume = read_study(task.series, policy=self.policy)
         if decide(volume.findings) is Decision.REJECT:
             raise refusal(volume.findings)
         return volume, series, time.perf_counter() - start
@@ -95,10 +98,12 @@ class HrctWorker(StagedWorker):
 class ModelWorker(HrctWorker):
     """Pattern and prognosis. Made once per worker process, where it loads and tests the model."""
 
-    def __init__(self, model: Path, device: str, cases_dir: Path, dicom_dir: Path | None = None) -> None:
+    def __init__(
+        self, model: Path, device: str, cases_dir: Path, dicom_dir: Path | None = None, policy: str = "policy"
+    ) -> None:
         from models.artefact import load_artefact
 
-        super().__init__(cases_dir, dicom_dir)
+        super().__init__(cases_dir, dicom_dir, policy)
         self.artefact = load_artefact(model, device=device)
 
     def finish(self, task: StudyTask, payload: object) -> CaseResult:
@@ -139,10 +144,10 @@ def write_dicom(result: CaseResult, series: SeriesRef, item: Mapping[str, Any], 
 class QuantifyWorker(HrctWorker):
     """Lungs and quantitative CT, without any trained network."""
 
-    def __init__(self, cases_dir: Path) -> None:
+    def __init__(self, cases_dir: Path, policy: str = "policy") -> None:
         from data_pipeline.graph import build_preprocess
 
-        super().__init__(cases_dir)
+        super().__init__(cases_dir, policy=policy)
         self.graph = build_preprocess(load_settings(PreprocessSpec, config_path(QUANTIFY_SPEC)))
 
     def finish(self, task: StudyTask, payload: object) -> CaseResult:
@@ -215,9 +220,9 @@ class Session:
         """What each worker process calls once."""
         cases_dir = self.args.out / CASES
         if self.args.quantify_only:
-            return partial(QuantifyWorker, cases_dir)
+            return partial(QuantifyWorker, cases_dir, self.args.policy)
         dicom_dir = self.args.out / PRIVATE / "dicom" if "dicom" in self.settings.formats else None
-        return partial(ModelWorker, self.args.model, self.settings.device, cases_dir, dicom_dir)
+        return partial(ModelWorker, self.args.model, self.settings.device, cases_dir, dicom_dir, self.args.policy)
 
     def find_studies(self) -> tuple[Survey, list[Study]]:
         """All headers and the case table, as one entry per study and per row; what is decided already is a result.
@@ -231,6 +236,8 @@ class Session:
             args.scans,
             secret=self.secret.encode(),
             progress=lambda done: self.progress("reading headers", done, done),
+            policy=load_policy(args.policy),
+            overrides=load_settings(SelectionOverrides, args.selection) if args.selection else None,
         )
         if not found.series:
             unreadable = sum(record.status == "unreadable" for record in found.files)
@@ -386,6 +393,7 @@ def main(arguments: Sequence[str]) -> ExitCode:
         if args.from_dicomweb:
             fetch(args)
         facts = ModelFacts.of(args.model)
+        facts.digests["policy"] = digest_of(load_policy(args.policy).model_dump(mode="json"))
         with StepProgress() as progress:
             session = Session(args, settings, facts, run_secret(args.out, args.secret), progress)
             if args.dry_run:
