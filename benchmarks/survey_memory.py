@@ -93,8 +93,8 @@ def report(rows: list[tuple[int, dict[str, float]]]) -> str:
         "# Memory of a survey",
         "",
         "Command: `python benchmarks/survey_memory.py`. Small images in series of 200, one file in ten is junk; peak",
-        "resident memory of a process that surveys the tree and writes `files.csv` and `series.csv`, above what it holds",
-        "with its libraries loaded.",
+        "resident memory of a process that surveys the tree and writes `files.csv` and `series.csv`, above what it",
+        "holds with its libraries loaded.",
         "",
         "| files | series | peak MiB above start | files/s | files listed |",
         "|---|---|---|---|---|",
@@ -110,8 +110,8 @@ def report(rows: list[tuple[int, dict[str, float]]]) -> str:
     lines += [
         "",
         f"Between the last two sizes memory rises by {rise:.0f} bytes a file; a million files, extrapolated:",
-        f"{million:.0f} MiB. What rises is one record per series and the packed names of its files. Beyond 20,000 images",
-        "headers go to a temporary file, and so does the list of files.",
+        f"{million:.0f} MiB. What rises is one record per series and the packed names of its files. Beyond 20,000",
+        "images headers go to a temporary file, and so does the list of files.",
         "",
     ]
     return "\n".join(lines)
