@@ -20,6 +20,8 @@ import numpy as np
 from data_pipeline.case_matching import MatchedCase, match_cases
 from data_pipeline.discovery import Survey, survey
 from data_pipeline.manifest import read_cases
+from data_pipeline.quality import load_policy
+from data_pipeline.selection import SelectionOverrides
 from data_pipeline.volume_reading import read_study
 from domain.affine import Affine
 from domain.batch_keys import AFFINE, FINDINGS, IMAGE_AFFINE, LUNG_MASK, QUANTITATIVE_TABLE, VOLUME
@@ -30,7 +32,7 @@ from domain.patterns import load_pattern_vocabulary
 from domain.progress import StepProgress
 from domain.records import Case, CaseResult, FindingRecord, Prediction, StudyTask
 from domain.settings import InferSettings
-from domain.specs import PreprocessSpec
+from domain.specs import PreprocessSpec, digest_of
 from domain.strict_yaml import load_settings
 from inference.arguments import parse, settings_of
 from inference.dry_run import estimate_run
@@ -69,11 +71,13 @@ class Places:
         cases_dir: Where pictures go.
         dicom_dir: Where DICOM results go; None: none are asked for.
         num_readers: Threads or decoder processes of one worker; its share of the cores.
+        policy: Name or path of the quality policy.
     """
 
     cases_dir: Path
     dicom_dir: Path | None = None
     num_readers: int = 1
+    policy: str = "policy"
 
 
 class HrctWorker(StagedWorker):
@@ -81,6 +85,7 @@ class HrctWorker(StagedWorker):
 
     def __init__(self, places: Places) -> None:
         self.places = places
+        self.policy = load_policy(places.policy)
 
     def read(self, task: StudyTask, payload: object = None) -> InHand:
         """Files to HU; the next best series where the chosen one fails.
@@ -90,7 +95,7 @@ class HrctWorker(StagedWorker):
         """
         del payload
         start = time.perf_counter()
-        series, volume = read_study(task.series, num_workers=self.places.num_readers)
+        series, volume = read_study(task.series, policy=self.policy, num_workers=self.places.num_readers)
         return InHand(replace(task, series=series), {VOLUME: volume}, {"read": time.perf_counter() - start})
 
     def draw(self, key: str, item: Mapping[str, Any], evidence: Any = None) -> dict[str, str]:
@@ -244,7 +249,7 @@ class Session:
         """What each worker process calls once, and what the process of a shared network calls once."""
         model, device, out = self.args.model, self.settings.device, self.args.out
         dicom_dir = out / PRIVATE / "dicom" if "dicom" in self.settings.formats else None
-        places = Places(out / CASES, dicom_dir, readers_per_worker(studies, self.settings))
+        places = Places(out / CASES, dicom_dir, readers_per_worker(studies, self.settings), self.args.policy)
         if self.args.quantify_only:
             return partial(QuantifyWorker, places), None
         if shares_network(self.settings):
@@ -263,6 +268,8 @@ class Session:
             args.scans,
             secret=self.secret.encode(),
             progress=lambda done: self.progress("reading headers", done, done),
+            policy=load_policy(args.policy),
+            overrides=load_settings(SelectionOverrides, args.selection) if args.selection else None,
         )
         if not found.series:
             unreadable = sum(record.status == "unreadable" for record in found.files)
@@ -382,6 +389,7 @@ def main(arguments: Sequence[str]) -> ExitCode:
         if args.from_dicomweb:
             fetch(args.from_dicomweb, args.query, args.scans, print)
         facts = ModelFacts.of(args.model, without_model=NO_MODEL)
+        facts.digests["policy"] = digest_of(load_policy(args.policy).model_dump(mode="json"))
         with StepProgress() as progress:
             session = Session(args, settings, facts, run_secret(args.out, args.secret), progress)
             if args.dry_run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from data_pipeline.description_words import phase_of
@@ -25,7 +25,7 @@ from data_pipeline.spool import FileListing
 from data_pipeline.transfer_syntaxes import transfer_syntax
 from domain.errors import ScanFolderError
 from domain.file_names import FileNames
-from domain.findings import Decision, QualityCode, Severity, decide
+from domain.findings import Decision, Finding, QualityCode, Severity, decide
 from domain.records import FileRecord, FileStatus, SeriesRef, SeriesTable, SourceIdentity
 
 
@@ -59,7 +59,7 @@ def survey(
         secret: Key of the hash that makes series and study keys; a new one per process when None.
         policy: Severities and thresholds; the shipped ones when None.
         overrides: A user's own choice of series.
-        num_threads: For the header scan; twice the cores when None.
+        num_threads: For the header scan; one, or many where files are waited for, when None.
 
     Raises:
         ScanFolderError: No such file or folder.
@@ -86,10 +86,11 @@ def survey_with_headers(
     The headers are there for trees that fit into memory, which is every tree of one study or of fifty.
     """
     rules = policy or load_policy()
-    shelf, files, found = ImageShelf(series_key_of), FileListing(), []
+    shelf, files, found = ImageShelf(series_key_of), FileListing(), list[SeriesRef]()
+    patients: dict[str, set[str]] = defaultdict(set)  # by study
     for item in scan_headers(list_sources(root), progress, num_threads):
         if isinstance(item, Instance):
-            shelf.add(item)
+            patients[shelf.add(item)[0]].add(item.shared.patient_id)
         elif item.status is FileStatus.USED:
             found.append(_volume_ref(item.path, rules, secret))
             files.extend([_volume_record(found[-1])])
@@ -98,30 +99,22 @@ def survey_with_headers(
     headers: dict[str, tuple[Instance, ...]] = {}
     is_large = shelf.is_on_disk
     for key, group in shelf.take_all():
+        mixture = _mixture_findings(patients[key[0]], rules)
         for candidate in build_candidates(key, group, rules):
-            found.append(_series_ref(candidate, rules, secret))
+            found.append(_series_ref(candidate, rules, secret, mixture))
             files.extend(_file_records(candidate, found[-1]))
             if not is_large:
                 headers[found[-1].series_key] = candidate.instances
-    listed = _without_mixed_patients(sorted(found, key=_reading_order), rules)
-    return Survey(select_series(listed, overrides), files), headers
+    return Survey(select_series(sorted(found, key=_reading_order), overrides), files), headers
 
 
-def _without_mixed_patients(series: list[SeriesRef], policy: QualityPolicy) -> list[SeriesRef]:
-    """Refuse studies whose series name several patients: UIDs that were reused would mix people up."""
-    patients: dict[str, set[str]] = defaultdict(set)
-    for item in series:
-        if item.identity.patient_id:
-            patients[item.study_key].add(item.identity.patient_id)
-    judged = []
-    for item in series:
-        if (number := len(patients[item.study_key])) > 1:
-            message = f"the images of this study name {number} patients: a study UID was used more than once"
-            finding = policy.finding(QualityCode.MIXED_PATIENTS, message, num_patients=number)
-            findings = (*item.findings, finding)
-            item = replace(item, findings=findings, decision=decide(findings))
-        judged.append(item)
-    return judged
+def _mixture_findings(patients: set[str], policy: QualityPolicy) -> tuple[Finding, ...]:
+    """Refuse studies whose images name several patients: UIDs that were reused would mix people up."""
+    number = len(patients - {""})
+    if number < 2:
+        return ()
+    message = f"the images of this study name {number} patients: a study UID was used more than once"
+    return (policy.finding(QualityCode.MIXED_PATIENTS, message, num_patients=number),)
 
 
 def _reading_order(series: SeriesRef) -> tuple[str, str, str]:
@@ -131,8 +124,10 @@ def _reading_order(series: SeriesRef) -> tuple[str, str, str]:
 # ------------------------------------------------------------------------------------------------- references
 
 
-def _series_ref(candidate: Candidate, policy: QualityPolicy, secret: bytes | None) -> SeriesRef:
-    findings = check_series(candidate, policy)
+def _series_ref(
+    candidate: Candidate, policy: QualityPolicy, secret: bytes | None, mixture: tuple[Finding, ...]
+) -> SeriesRef:
+    findings = (*check_series(candidate, policy), *mixture)
     instances = candidate.instances
     files = tuple(dict.fromkeys(item.source for item in instances))
     shared = instances[0].shared

@@ -47,12 +47,14 @@ class ImageShelf:
         """Some images were put away."""
         return bool(self._places)
 
-    def add(self, image: Instance) -> None:
-        """Keep an image."""
-        self._here[self._key_of(image)].append(image)
+    def add(self, image: Instance) -> SeriesKey:
+        """Keep an image; gives its study and series."""
+        key = self._key_of(image)
+        self._here[key].append(image)
         self._num_here += 1
         if self._num_here >= self._limit:
             self._put_away()
+        return key
 
     def _put_away(self) -> None:
         try:

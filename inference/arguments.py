@@ -42,6 +42,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="model folder (*.hrct)")
     parser.add_argument("--out", type=Path, required=True, help="output folder; running again goes on where it stopped")
     parser.add_argument("--cases", type=Path, help="case table with antibodies and covariates (docs/case_table.md)")
+    parser.add_argument("--selection", type=Path, metavar="FILE", help="your own choice of series (docs/ingestion.md)")
+    parser.add_argument("--policy", default="policy", metavar="FILE", help="quality policy, a YAML file of your own")
     parser.add_argument("--quantify-only", action="store_true", help="lungs and quantitative CT; needs no model")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument(

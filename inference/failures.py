@@ -91,8 +91,10 @@ def failed_result(task: StudyTask, failure: Failure, seconds: float = 0.0) -> Ca
 
 def redact(message: str, task: StudyTask) -> str:
     """Take out of a message whatever identifies the patient or the source of a study."""
-    identity = task.series.identity
-    secrets = {identity.study_uid, identity.series_uid, identity.patient_id, identity.path, *task.series.files}
+    secrets: set[str] = set()
+    for series in (task.series, *task.series.alternatives):
+        identity = series.identity
+        secrets |= {identity.study_uid, identity.series_uid, identity.patient_id, identity.path, *series.files}
     if task.case is not None:
         secrets |= {task.case.patient_id, task.case.scan or ""}
     for secret in sorted((text for text in secrets if len(text) >= SHORTEST_SECRET), key=len, reverse=True):

@@ -194,6 +194,15 @@ def test_a_deep_intercept_is_read_right(make_series: MakeSeries, intercept: int)
     assert np.array_equal(read_volume(paths[0].parent).voxels, read_volume(expected[0].parent).voxels)
 
 
+def test_two_patients_in_two_series_of_one_study_are_refused_with_all_their_files(make_series: MakeSeries) -> None:
+    make_series("a", uid="1")
+    other = make_series("b", uid="22")
+    put("PatientID", "ANOTHER")(other)
+    found = survey(other[0].parent.parent)
+    assert not any(item.selected for item in found.series)
+    assert {(record.status.value, record.code) for record in found.files} == {("ignored", QualityCode.MIXED_PATIENTS)}
+
+
 # ------------------------------------------------------------------------------------------------ containers
 
 
