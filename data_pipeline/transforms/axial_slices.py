@@ -68,14 +68,14 @@ class AxialSlices(Transform):
     def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
         """Take slices from the cropped image."""
         affine = Affine(data[IMAGE_AFFINE])
-        hu, inside = data[IMAGE][0], data[IMAGE_MASK][0] > 0
+        hu, inside = data[IMAGE][0], (data[IMAGE_MASK][0] > 0).view(np.uint8)
         num_slices, size = self.params.num_slices, hu.shape[2]
         positions = slice_positions(inside.any(axis=(0, 1)), num_slices)
         slab = 1.0 if data[ACQUISITION].is_sequential else self.params.slab_mm / affine.spacing_mm[2]
         along = slab_weights(positions, size, slab)
         nearest = slab_weights(positions, size, 1.0)
-        image = self._in_plane(apply_axis(as_tensor(hu, self.device), along, 2), affine)
-        mask = self._in_plane(apply_axis(as_tensor(inside.astype(np.uint8), self.device), nearest, 2), affine) >= 0.5
+        image = self._on_grid(hu, along, affine)
+        mask = self._on_grid(inside, nearest, affine) >= 0.5
         step_mm = affine.spacing_mm[2] * float(positions[1] - positions[0] if num_slices > 1 else 1.0)
         new_spacing = (self.params.spacing_mm, self.params.spacing_mm, step_mm)
         middle = affine.matrix[:3, 2] * (positions.mean() - (size - 1) / 2)  # the slices' centre is not the box's
@@ -87,14 +87,18 @@ class AxialSlices(Transform):
             IMAGE_AFFINE: matrix,
         }
 
-    def _in_plane(self, values: torch.Tensor, affine: Affine) -> torch.Tensor:
-        """Resample i and j."""
+    def _on_grid(self, voxels: NDArray[Any], along: AxisWeights, affine: Affine) -> torch.Tensor:
+        """Take slices, then resample i and j."""
+        values, flips = as_tensor(voxels, self.device)
+        if 2 in flips:
+            along = AxisWeights(values.shape[2] - 1 - along.index, along.weight)
+        values = apply_axis(values, along, 2)
         for axis in (0, 1):
             size, old = values.shape[axis], affine.spacing_mm[axis]
             ratio = self.params.spacing_mm / old
             positions = axis_positions(size, ratio, output_size(size, old, self.params.spacing_mm))
             values = apply_axis(values, axis_weights(positions, size, ratio, anti_alias=True), axis)
-        return values
+        return values.flip([axis for axis in flips if axis != 2])
 
 
 @TRANSFORMS.register("axial_slices", version=1, params=AxialSlicesParams)

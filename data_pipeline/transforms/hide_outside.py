@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from monai.transforms.transform import Transform
 from pydantic import Field
 
@@ -25,14 +24,14 @@ class HideOutsideParams(Settings):
 
 def widened(mask: torch.Tensor, radius: tuple[int, int, int]) -> torch.Tensor:
     """A mask grown by a box of ``2 radius + 1`` voxels. Shape (1, I, J, K), uint8 in, bool out."""
-    grown = mask.to(torch.float32)[None]
-    for axis, reach in enumerate(radius):
-        kernel = [1, 1, 1]
-        kernel[axis] = 2 * reach + 1
-        padding = [0, 0, 0]
-        padding[axis] = reach
-        grown = F.max_pool3d(grown, kernel_size=kernel, stride=1, padding=padding)
-    return grown[0] > 0
+    grown = mask > 0
+    for axis, reach in enumerate(radius, start=1):
+        source, size = grown, grown.shape[axis]
+        grown = source.clone()
+        for step in range(1, min(reach, size - 1) + 1):
+            grown.narrow(axis, step, size - step).logical_or_(source.narrow(axis, 0, size - step))
+            grown.narrow(axis, 0, size - step).logical_or_(source.narrow(axis, step, size - step))
+    return grown
 
 
 class HideOutside(Transform):
@@ -46,7 +45,7 @@ class HideOutside(Transform):
         spacing = Affine(data[IMAGE_AFFINE]).spacing_mm
         radius = [min(math.floor(self.margin_mm / step + 0.01), 20) for step in spacing]
         visible = widened(data[IMAGE_MASK], (radius[0], radius[1], radius[2]))
-        return data | {IMAGE: torch.where(visible, data[IMAGE], data[IMAGE].new_full((), AIR_HU))}
+        return data | {IMAGE: data[IMAGE].masked_fill(~visible, AIR_HU)}
 
 
 @TRANSFORMS.register("hide_outside", version=1, params=HideOutsideParams)

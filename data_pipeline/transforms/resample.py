@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,23 +39,31 @@ class Resample(Transform):
         """Resample image and mask; the centre of the field of view stays where it is."""
         affine = Affine(data[IMAGE_AFFINE])
         old = affine.spacing_mm
-        image = as_tensor(data[IMAGE][0], self.device)
-        mask = as_tensor((data[IMAGE_MASK][0] > 0).astype(np.uint8), self.device)
         gaps = (2,) if data[ACQUISITION].is_sequential else ()  # thin slices far apart: nothing lies between them
-        hu = resample(image, old, self.spacing_mm, anti_alias=self.anti_alias, nearest_axes=gaps)
-        inside = resample(mask, old, self.spacing_mm, anti_alias=self.anti_alias, nearest_axes=gaps) >= 0.5
+        on_grid = partial(resample, spacing_mm=old, new_spacing_mm=self.spacing_mm, anti_alias=self.anti_alias)
+        image, flips = as_tensor(data[IMAGE][0], self.device)
+        # whole HU: half the memory, half a HU at most
+        hu = on_grid(image, nearest_axes=gaps).round_().to(torch.int16).flip(flips)
+        mask, flips = as_tensor(data[IMAGE_MASK][0], self.device)
+        inside = (on_grid(mask.clamp(max=1), nearest_axes=gaps) >= 0.5).to(torch.uint8).flip(flips)
         return data | {
-            IMAGE: hu.round_().to(torch.int16)[None],  # whole HU: half the memory, half a HU at most
-            IMAGE_MASK: inside.to(torch.uint8)[None],
+            IMAGE: hu[None],
+            IMAGE_MASK: inside[None],
             IMAGE_AFFINE: resampled_affine(affine, tuple(image.shape), tuple(hu.shape), self.spacing_mm),
         }
 
 
-def as_tensor(values: np.ndarray[Any, Any], device: str) -> torch.Tensor:
-    """A tensor of the same values; copied where torch cannot share memory."""
-    if not values.flags.writeable or any(stride < 0 for stride in values.strides):
-        values = np.array(values)  # torch takes neither read-only arrays nor negative strides
-    return torch.from_numpy(values).to(device)
+def as_tensor(values: np.ndarray[Any, Any], device: str) -> tuple[torch.Tensor, list[int]]:
+    """A tensor of the same values, and the axes along which it must still be flipped.
+
+    torch takes no negative strides. Flipping a small result costs less than copying a large volume, and grids that
+    share their centre allow it. Read-only memory is shared: nothing here writes into it.
+    """
+    flips = [axis for axis, stride in enumerate(values.strides) if stride < 0]
+    forward = np.flip(values, flips)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(forward).to(device), flips
 
 
 def resampled_affine(

@@ -36,11 +36,14 @@ class Window(PointwiseTransform):
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
         """Map HU (1, I, J, K) to (C, I, J, K) float32; a whole batch, with a leading axis, likewise."""
-        hu = data[IMAGE].to(torch.float32)
-        channels = [((hu - lower) / (upper - lower)).clamp_(0.0, 1.0) for lower, upper in self.windows_hu]
+        hu = data[IMAGE].select(-4, 0)
+        num_channels = len(self.windows_hu) + self.mask_channel
+        image = torch.empty((*hu.shape[:-3], num_channels, *hu.shape[-3:]), dtype=torch.float32, device=hu.device)
+        for channel, (lower, upper) in zip(image.unbind(-4), self.windows_hu, strict=False):
+            channel.copy_(hu).sub_(lower).div_(upper - lower).clamp_(0.0, 1.0)
         if self.mask_channel:
-            channels.append(data[IMAGE_MASK].to(torch.float32))
-        return data | {IMAGE: torch.cat(channels, dim=-4)}
+            image.select(-4, -1).copy_(data[IMAGE_MASK].select(-4, 0))
+        return data | {IMAGE: image}
 
 
 @TRANSFORMS.register("window", version=1, params=WindowParams)
