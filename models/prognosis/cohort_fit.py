@@ -12,8 +12,9 @@ from domain.endpoints import Endpoint
 from domain.prognostic_data import PrognosticData
 from domain.settings import PrognosisSettings
 from models.prognosis.antibody_coding import NOT_TESTED
+from models.prognosis.bootstrap import MIN_CENTRES_TO_RESAMPLE, bootstrap
 from models.prognosis.feature_space import Family, FeatureSpace, fit_feature_space
-from models.prognosis.fitting import MIN_CENTRES_TO_RESAMPLE, Problem, Target, assemble, bootstrap, fit_targets
+from models.prognosis.fitting import Problem, Target, assemble, fit_targets
 from models.prognosis.guards import check_training_data
 from models.prognosis.hazards import CauseMethod, CausePlan, plan_causes
 from models.prognosis.likelihood import Rows
