@@ -18,25 +18,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-from numpy.typing import NDArray
 
 from data_pipeline.dataset import GraphDataset
 from data_pipeline.graph import build_augment
 from data_pipeline.manifest import read_cases
 from data_pipeline.splits import grouped_folds
 from data_pipeline.training_cohort import TrainingCohort, load_training_cohort
-from domain.antibodies import AntibodyVocabulary, load_antibody_vocabulary
 from domain.batch_keys import IMAGE
 from domain.cohort import code_cohort
 from domain.command_line import RESEARCH_NOTICE, configure_logging, run_command
 from domain.config_files import resolve_config
-from domain.covariates import CovariateVocabulary, load_covariate_vocabulary
-from domain.endpoints import Endpoint, load_endpoint
 from domain.errors import ExitCode, InputError
 from domain.patterns import load_pattern_vocabulary
 from domain.prognostic_data import PrognosticData
 from domain.progress import StepProgress
-from domain.quantities import NETWORK_QUANTITIES
 from domain.records import Case, SeriesRef, is_synthetic
 from domain.settings import (
     EvaluateSettings,
@@ -44,10 +39,10 @@ from domain.settings import (
     RecalibrationSettings,
     TableSettings,
     TrainSettings,
-    VocabularySettings,
 )
 from domain.specs import PreprocessSpec
 from domain.strict_yaml import load_one_of, load_settings
+from domain.vocabularies import Vocabularies, load_vocabularies
 from domain.whole_files import write_whole
 from evaluation.evaluate_predictions import default_context, evaluate
 from models.artefact import load_artefact
@@ -55,9 +50,9 @@ from models.artefact_format import CohortSummary
 from models.artefact_writing import ArtefactParts, save_artefact, save_recalibrated
 from models.backbones import BACKBONES
 from models.belief import fit_belief
-from models.cross_fitting import CrossFit, cross_fit
+from models.cross_fit_blocks import with_image_blocks
+from models.cross_fitting import cross_fit
 from models.fitting import RunContext
-from models.prognosis import PrognosticModel
 from models.prognosis.cross_fitting import (
     fit_heads,
     image_columns,
@@ -92,26 +87,6 @@ KINDS: dict[str, type[AnySettings]] = {
 
 
 @dataclass(frozen=True)
-class Vocabularies:
-    """The words of a cohort, loaded and checked before any table or scan is read."""
-
-    antibodies: AntibodyVocabulary
-    covariates: CovariateVocabulary
-    endpoints: tuple[Endpoint, ...]
-
-    @classmethod
-    def load(cls, names: VocabularySettings) -> Vocabularies:
-        """Shipped ones by name, a cohort's own by path."""
-        endpoints = tuple(load_endpoint(name) for name in names.endpoints)
-        return cls(load_antibody_vocabulary(names.antibodies), load_covariate_vocabulary(names.covariates), endpoints)
-
-    def read_table(self, cases: str) -> tuple[Case, ...]:
-        """The case table, its events checked against every endpoint."""
-        patterns = load_pattern_vocabulary()
-        return read_cases(Path(cases), self.antibodies, self.covariates, patterns, endpoints=self.endpoints)
-
-
-@dataclass(frozen=True)
 class Plan:
     """Everything the settings of a network name, loaded and checked before any scan is read."""
 
@@ -140,7 +115,7 @@ def make_plan(settings: TrainSettings) -> Plan:
     BACKBONES.check(settings.network.backbone)
     build_augment(settings.augment)
     preprocess = load_settings(PreprocessSpec, resolve_config(settings.preprocess, "preprocess"))
-    return Plan(settings, preprocess, Vocabularies.load(settings.vocabularies))
+    return Plan(settings, preprocess, load_vocabularies(settings.vocabularies))
 
 
 # ------------------------------------------------------------------------------------------- network and head
@@ -154,7 +129,7 @@ def run(plan: Plan, progress: StepProgress) -> Path:
     """
     settings = plan.settings
     write_settings(settings)
-    table = plan.words.read_table(settings.data.cases)
+    table = read_table(settings.data.cases, plan.words)
     cache_dir = Path(settings.data.cache_dir) if settings.data.cache_dir else plan.run_dir / "cache"
     cohort = load_training_cohort(
         table, Path(settings.data.scans), plan.preprocess, cache_dir=cache_dir, progress=progress
@@ -191,7 +166,7 @@ def run(plan: Plan, progress: StepProgress) -> Path:
     heads = fit_heads(everyone, data, plan.words.endpoints, settings.prognosis, progress.say)
     held_out = [rows for _, rows in pairs]
     columns = out_of_fold_columns(everyone, data, plan.words.endpoints[0], held_out, settings.prognosis)
-    heads = calibrated(heads, plan.words, everyone, data, columns)
+    heads = with_event_time_intervals(heads, plan.words.endpoints[0], everyone, data, columns)
     predictions = pd.concat([image_columns(data), columns], axis=1).iloc[: len(cohort.cases)]
     results = evaluate_out_of_fold(settings, plan.words, cohort.cases, with_scanners(predictions, cohort))
 
@@ -235,24 +210,6 @@ def with_scanners(predictions: pd.DataFrame, cohort: TrainingCohort) -> pd.DataF
     return predictions.assign(**{name: [getattr(scan, name) for scan in scans] for name in SCANNER_COLUMNS})
 
 
-def with_image_blocks(tables: PrognosticData, fitted: CrossFit, probabilities: NDArray[np.float64]) -> PrognosticData:
-    """Tables with the image blocks of the same patients beside them, all of them out of fold.
-
-    Rows beyond those of the network are patients without a scan: their blocks are NaN.
-    """
-
-    def padded(block: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.pad(block, ((0, len(tables) - len(block)), (0, 0)), constant_values=np.nan)
-
-    return tables.replaced(
-        embedding=padded(fitted.outputs.embedding),
-        pattern_probabilities=padded(probabilities),
-        quantitative_names=NETWORK_QUANTITIES,
-        quantitative=padded(fitted.outputs.quantitative),
-        patterns_out_of_fold=True,
-    )
-
-
 # --------------------------------------------------------------------------------------------- the head alone
 
 
@@ -263,7 +220,7 @@ def run_head(settings: HeadSettings, words: Vocabularies, progress: StepProgress
         The model folder.
     """
     write_settings(settings)
-    cases = words.read_table(settings.data.cases)
+    cases = read_table(settings.data.cases, words)
     data = table_data(cases, settings.data, words)
     heads = fit_heads(cases, data, words.endpoints, settings.prognosis, progress.say)
     folds = grouped_folds(
@@ -271,7 +228,7 @@ def run_head(settings: HeadSettings, words: Vocabularies, progress: StepProgress
     )
     held_out = [np.flatnonzero(folds == fold) for fold in range(settings.split.num_folds)]
     columns = out_of_fold_columns(cases, data, words.endpoints[0], held_out, settings.prognosis)
-    heads = calibrated(heads, words, cases, data, columns)
+    heads = with_event_time_intervals(heads, words.endpoints[0], cases, data, columns)
     predictions = pd.concat([image_columns(data), columns], axis=1)
     parts = ArtefactParts(
         name=settings.name,
@@ -307,7 +264,7 @@ def recalibrate(settings: RecalibrationSettings, progress: StepProgress) -> Path
     facts = parent.manifest
     words = Vocabularies(facts.antibodies, facts.covariates, facts.endpoints)
     write_settings(settings)
-    cases = words.read_table(settings.data.cases)
+    cases = read_table(settings.data.cases, words)
     heads, rows = recalibrated_heads(
         parent.prognostic_models,
         cases,
@@ -319,8 +276,7 @@ def recalibrate(settings: RecalibrationSettings, progress: StepProgress) -> Path
     frame = pd.DataFrame([asdict(row) for row in rows])
     write_whole(run_dir_of(settings) / "before_after.csv", frame.to_csv(index=False))
     for row in rows:
-        expected = f"{row.expected_before:.1f} expected before, {row.expected_after:.1f} after (held out)"
-        progress.say(f"{row.endpoint}, {row.cause}: {row.num_events} events; {expected}{row.note and f'; {row.note}'}")
+        progress.say(row.line())
     return save_recalibrated(
         run_dir_of(settings) / MODEL_NAME,
         Path(settings.parent),
@@ -339,19 +295,10 @@ def write_settings(settings: AnySettings) -> None:
     write_whole(run_dir_of(settings) / SETTINGS_NAME, text)
 
 
-def calibrated(
-    heads: dict[str, PrognosticModel],
-    words: Vocabularies,
-    cases: Sequence[Case],
-    data: PrognosticData,
-    columns: pd.DataFrame,
-) -> dict[str, PrognosticModel]:
-    """Heads with prediction intervals for the event time where there are out-of-fold answers: the first endpoint."""
-    first = words.endpoints[0].name
-    return {
-        name: with_event_time_intervals(head, cases, data, columns) if name == first else head
-        for name, head in heads.items()
-    }
+def read_table(cases: str, words: Vocabularies) -> tuple[Case, ...]:
+    """The case table, its events checked against every endpoint."""
+    patterns = load_pattern_vocabulary()
+    return read_cases(Path(cases), words.antibodies, words.covariates, patterns, endpoints=words.endpoints)
 
 
 def evaluate_out_of_fold(
@@ -379,7 +326,7 @@ def check(settings: AnySettings) -> Callable[[StepProgress], Path]:
     if isinstance(settings, TrainSettings):
         return partial(run, make_plan(settings))
     if isinstance(settings, HeadSettings):
-        return partial(run_head, settings, Vocabularies.load(settings.vocabularies))
+        return partial(run_head, settings, load_vocabularies(settings.vocabularies))
     return partial(recalibrate, settings)
 
 

@@ -30,6 +30,7 @@ class Variant:
 
     Attributes:
         interactions: Image effects differ by antibody.
+        nonlinear: A U-shaped effect of age and a product of age and ferritin, which no linear core can hold.
         proportional: One Weibull shape for all; otherwise MDA5 events come early.
         untested: Share of patients without any antibody result.
         informative_testing: MDA5 patients are tested more often (85 % against 35 %).
@@ -40,6 +41,7 @@ class Variant:
     """
 
     interactions: bool = True
+    nonlinear: bool = False
     proportional: bool = True
     untested: float = 0.0
     informative_testing: bool = False
@@ -121,6 +123,8 @@ def draw(num_patients: int, seed: int, variant: Variant | None = None) -> Cohort
     base = 0.9 * mda5 - 0.3 * ars + 0.35 * age + 0.15 * ferritin - 0.25 * fvc + 0.15 * image[:, 0] + 0.15 * image[:, 1]
     gates = 0.35 * (ferritin - 1) * mda5 + 0.9 * (image[:, 0] - 0.6) * mda5
     gates += -0.35 * image[:, 0] * ars + 0.5 * image[:, 1] * ars
+    if plan.nonlinear:
+        base = base + 0.45 * (age**2 - 1.0) + 0.4 * age * ferritin
     eta = base + (gates if plan.interactions else 0.0) + centre_effect[centre]
     log_hazard, scales = _per_cause(eta, mda5, image, plan)
     shape = np.full(num_patients, 0.8) if plan.proportional else np.where(mda5, 0.55, 1.1)

@@ -103,6 +103,7 @@ class PrognosisSettings(Settings):
         untested_mode: ``state``: an untested antibody has an effect of its own; ``marginal``: average over its states.
         min_events_per_cause: Below it a cause is pooled with other rare ones, or gets a baseline only.
         weak_positive_weight: Evidence of a weak blot relative to a strong one (predictive values 0.71 and 0.96).
+        try_residual: Try a neural correction; it is used only for causes where nested cross-validation says it wins.
         max_rows_for_search: Penalties are chosen on at most this many patients.
     """
 
@@ -113,7 +114,7 @@ class PrognosisSettings(Settings):
     gate_penalties: tuple[float, ...] = (40.0, 10.0, 3.0)
     try_no_gates: bool = True
     deviation_penalty: float = Field(default=16.0, gt=0)
-    time_effect_penalty: float = Field(default=1.0, gt=0)
+    time_effect_penalty: float = Field(default=4.0, gt=0)
     baseline_smoothness: float = Field(default=1.0, ge=0)
     centre_penalty: float = Field(default=16.0, ge=0)
     masked_copy_weight: float = Field(default=0.25, ge=0)
@@ -124,6 +125,7 @@ class PrognosisSettings(Settings):
     min_events_per_cause: int = Field(default=10, ge=1)
     min_events_per_interval: int = Field(default=5, ge=1)
     weak_positive_weight: float = Field(default=0.74, ge=0, le=1)
+    try_residual: bool = False
     num_bootstrap: int = Field(default=200, ge=0)
     band_level: float = Field(default=0.9, gt=0, lt=1)
     num_cv_folds: int = Field(default=5, ge=2)

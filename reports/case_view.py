@@ -9,7 +9,15 @@ from functools import cache
 from domain.antibodies import AntibodyStatus, load_antibody_vocabulary
 from domain.covariates import load_covariate_vocabulary
 from domain.patterns import PATTERNS, load_pattern_vocabulary
-from domain.records import CaseResult, CaseStatus, Contribution, HorizonRisk, PrognosisPrediction, WhatIf
+from domain.records import (
+    CaseResult,
+    CaseStatus,
+    Contribution,
+    EventTimeInterval,
+    HorizonRisk,
+    PrognosisPrediction,
+    WhatIf,
+)
 from reports.survival_plot import (
     LegendEntry,
     causes_of,
@@ -94,6 +102,7 @@ class PrognosisView:
     mode_label: str
     inputs_used: str
     inputs_missing: str
+    event_time: str
     survival_svg: str
     survival_legend: tuple[LegendEntry, ...]
     incidence_svg: str
@@ -303,6 +312,7 @@ def _prognosis_view(prognosis: PrognosisPrediction) -> PrognosisView:
         mode_label=MODE_LABELS.get(prognosis.mode, ""),
         inputs_used=inputs_text(prognosis.inputs_used, antibodies="antibodies"),
         inputs_missing=inputs_text(prognosis.inputs_missing, antibodies="not tested"),
+        event_time=event_time_text(prognosis.event_time),
         survival_svg=survival_plot(prognosis),
         survival_legend=survival_legend(prognosis),
         incidence_svg=incidence_plot(prognosis),
@@ -313,6 +323,19 @@ def _prognosis_view(prognosis: PrognosisPrediction) -> PrognosisView:
         contributions_about=about,
         what_ifs=tuple(_what_if_row(item, year) for item in prognosis.what_if),
     )
+
+
+def event_time_text(interval: EventTimeInterval | None) -> str:
+    """The prediction interval for the event time as a sentence; empty where the model was not calibrated for one."""
+    if interval is None:
+        return ""
+    if interval.from_days is None:
+        return f"Interval for the time of the event: {interval.reason}."
+    start = f"not before day {interval.from_days:.0f}"
+    end = "no upper end within follow-up" if interval.until_days is None else f"by day {interval.until_days:.0f}"
+    measured = "" if interval.measured_coverage is None else f", measured {interval.measured_coverage:.0%}"
+    whom = f"calibrated on {interval.stratum}"
+    return f"Interval for the time of the event ({interval.level:.0%} nominal{measured}; {whom}): {start}, {end}."
 
 
 def _horizon_row(prognosis: PrognosisPrediction, risk: HorizonRisk, causes: tuple[str, ...]) -> tuple[str, ...]:

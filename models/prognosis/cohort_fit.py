@@ -12,13 +12,15 @@ from domain.endpoints import Endpoint
 from domain.prognostic_data import PrognosticData
 from domain.settings import PrognosisSettings
 from models.prognosis.antibody_coding import NOT_TESTED
+from models.prognosis.bootstrap import MIN_CENTRES_TO_RESAMPLE, bootstrap
 from models.prognosis.feature_space import Family, FeatureSpace, fit_feature_space
-from models.prognosis.fitting import MIN_CENTRES_TO_RESAMPLE, Problem, Target, assemble, bootstrap, fit_targets
+from models.prognosis.fitting import Problem, Target, assemble, fit_targets
 from models.prognosis.guards import check_training_data
 from models.prognosis.hazards import CauseMethod, CausePlan, plan_causes
 from models.prognosis.likelihood import Rows
 from models.prognosis.masked_copies import training_rows
 from models.prognosis.penalties import Choice, Mixture, PenaltySearch, Strengths, assign_folds
+from models.prognosis.residual import fit_residual, trial_notes
 from models.prognosis.state import ModelState, TrainingSummary
 from models.prognosis.time_grid import clean_outcomes, fit_grid
 
@@ -58,12 +60,14 @@ def fit_state(
     say("fitting")
     targets = fit_targets(problem)
     hazards = assemble(problem, tuple(t.parameters for t in targets), targets, np.ones(len(cohort)))
+    residual, trials = fit_residual(problem, targets, patients) if settings.try_residual else (None, ())
     say(f"refitting on {settings.num_bootstrap} bootstrap samples")
     clusters = centres if centres is not None and num_centres >= MIN_CENTRES_TO_RESAMPLE else patients
     replicates = bootstrap(problem, targets, clusters, settings.num_bootstrap)
     static, temporal = space.build(cohort)
     num_causes = len(endpoint.causes)
     notes = (*warnings, *_plan_notes(plan, endpoint), *_target_notes(targets))
+    notes = (*notes, *trial_notes(trials, tuple(cause.name for cause in endpoint.causes)))
     return ModelState(
         space=space,
         grid=grid,
@@ -74,6 +78,7 @@ def fit_state(
         mean_temporal=temporal.mean(axis=0),
         recalibration_shift=np.zeros((num_causes, grid.num_intervals)),
         recalibration_slope=np.ones(num_causes),
+        residual=residual,
         summary=_summary(cohort, space, targets, mixtures, losses, notes),
     )
 

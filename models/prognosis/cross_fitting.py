@@ -5,7 +5,7 @@ Legend: N cases, rows of the case table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -102,23 +102,29 @@ def out_of_fold_columns(
 
 
 def with_event_time_intervals(
-    head: PrognosticModel, cases: Sequence[Case], data: PrognosticData, columns: pd.DataFrame
-) -> PrognosticModel:
-    """A head whose prediction intervals for the event time are calibrated on the out-of-fold answers.
+    heads: Mapping[str, PrognosticModel],
+    endpoint: Endpoint,
+    cases: Sequence[Case],
+    data: PrognosticData,
+    columns: pd.DataFrame,
+) -> dict[str, PrognosticModel]:
+    """Heads, that of one endpoint with intervals for the event time calibrated on the out-of-fold answers.
 
     Args:
-        head: Fitted on all of ``cases``.
+        heads: Endpoint name -> head fitted on all of ``cases``.
+        endpoint: That of ``columns``.
         cases: N of them.
         data: Their inputs.
-        columns: ``out_of_fold_columns`` of the same cases and endpoint.
+        columns: ``out_of_fold_columns``.
     """
-    if OWN_RISK not in columns:
-        return head
-    risk = columns[OWN_RISK].to_numpy(dtype=np.float64)
-    rows = np.flatnonzero(np.isfinite(risk))
-    if not rows.size:
-        return head
-    return head.with_conformal(with_outcomes(data, cases, head.endpoint).take(rows), risk=risk[rows])
+    changed = dict(heads)
+    if endpoint.name in heads and OWN_RISK in columns:
+        risk = columns[OWN_RISK].to_numpy(dtype=np.float64)
+        rows = np.flatnonzero(np.isfinite(risk))
+        cohort = with_outcomes(data, cases, endpoint).take(rows)
+        if np.any(cohort.cause):
+            changed[endpoint.name] = heads[endpoint.name].with_conformal(cohort, risk=risk[rows])
+    return changed
 
 
 def image_columns(data: PrognosticData) -> pd.DataFrame:

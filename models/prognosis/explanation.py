@@ -29,6 +29,7 @@ CURVE_POWER = 1.5  # more points early, where the course of MDA5 is decided
 CONTRIBUTION_DAYS = (90.0, 365.0, 1826.0)
 PLAUSIBLE_PROBABILITY = 0.05  # antibody classes below it are left out of the range over untested states
 MAX_WHAT_IF = 6
+RESIDUAL_BLOCK = "neural_correction"
 RATE_SHIFT = 0.2  # difference in the share of tested patients from which a cohort's testing policy counts as another
 MIN_COHORT_FOR_RATE = 20
 
@@ -123,6 +124,7 @@ def contributions(
     slope = state.recalibration_slope[:, None]
     columns = (*state.space.static_columns, *state.space.temporal_columns)
     blocks = tuple(dict.fromkeys(column.block for column in columns))
+    residual = None if state.residual is None else state.residual.log_hazard(design.static)[0]
     member = np.array([[column.block == block for column in columns] for block in blocks], dtype=float)
     wanted = [day for day in days or CONTRIBUTION_DAYS if day <= state.grid.supported_days]
     result = []
@@ -135,6 +137,11 @@ def contributions(
             for k, cause in enumerate(model.endpoint.cause_keys)
             for i, block in enumerate(blocks)
         ]
+        if residual is not None:
+            result += [
+                Contribution(block=RESIDUAL_BLOCK, days=float(day), log_hazard=float(value), cause=cause)
+                for cause, value in zip(model.endpoint.cause_keys, state.recalibration_slope * residual, strict=True)
+            ]
     return tuple(result)
 
 

@@ -47,6 +47,12 @@ class BeforeAfter:
     slope: float
     note: str
 
+    def line(self) -> str:
+        """In words."""
+        expected = f"{self.expected_before:.1f} expected before, {self.expected_after:.1f} after (held out)"
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.endpoint}, {self.cause}: {self.num_events} events; {expected}{note}"
+
 
 def recalibrated_heads(
     heads: Mapping[str, PrognosticModel],

@@ -11,6 +11,7 @@ from domain.prognostic_data import PrognosticData
 from models.prognosis.antibody_posterior import scenarios
 from models.prognosis.feature_space import FeatureSpace
 from models.prognosis.hazards import CausePlan, Hazards
+from models.prognosis.residual import Residual
 from models.prognosis.time_grid import TimeGrid
 
 FloatArray = NDArray[np.float64]
@@ -77,6 +78,7 @@ class ModelState:
         recalibration_shift: Added to every log hazard, per cause and interval, shape (K, J).
         recalibration_slope: Multiplies the covariate part of the log hazard, per cause, shape (K,).
         summary: Facts of the training cohort.
+        residual: Neural correction; None where the core alone is better or none was tried.
     """
 
     space: FeatureSpace
@@ -89,6 +91,7 @@ class ModelState:
     recalibration_shift: FloatArray
     recalibration_slope: FloatArray
     summary: TrainingSummary
+    residual: Residual | None = None
 
     def design(self, data: PrognosticData) -> Design:
         """Columns of patients as they are, untested antibodies in a state of their own."""
@@ -110,6 +113,8 @@ class ModelState:
         """Log hazard per day; of a patient of whom nothing is known, that of the cohort. Shape (..., N, K, J)."""
         average = self.average_log_hazard(hazards)[..., None, :, :]
         log_hazard = hazards.log_hazard(design.static, design.temporal, self.grid.log_time)
+        if self.residual is not None:  # bands of the core do not know its uncertainty
+            log_hazard = log_hazard + self.residual.log_hazard(design.static)[..., None]
         log_hazard = average + self.recalibration_slope[:, None] * (log_hazard - average)
         log_hazard[..., design.is_empty, :, :] = hazards.marginal[..., None, :, :]
         return np.asarray(log_hazard + self.recalibration_shift)
