@@ -128,6 +128,7 @@ def jobs_of(plan: Plan) -> list[Job]:  # noqa: C901  # one flat list of what is 
                 add("curve", network, "realistic", tests=unseen, num_training=size)
     if "checks" in plan.sections:
         add("checks", BEST, "realistic", tests=unseen, mirror_average=True, label="mirror average")
+        add("checks", BEST, "realistic", tests=unseen, repeats=2, label="two repeats")
         add("checks", BEST, "realistic", tests=unseen, outside=(*VARIANTS, "varied"), label="elsewhere")
         add("checks", BEST, "shortcut", find_shortcuts=True, label="shortcut")
         for network in (BEST, "quantitative_only"):
