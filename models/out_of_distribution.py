@@ -116,7 +116,9 @@ class OutOfDistribution:
             embedding_mean=mean,
             embedding_components=np.array(value["embedding_components"]).reshape(-1, len(mean)),
             gaussians=tuple(
-                Gaussian(*(np.array(one[name]) for name in ("centre", "scale", "precision")), limit=float(one["limit"]))
+                Gaussian(
+                    np.array(one["centre"]), np.array(one["scale"]), np.array(one["precision"]), float(one["limit"])
+                )
                 for one in stored
             ),
             threshold=float(value["threshold"]),
