@@ -22,7 +22,7 @@ import yaml
 from data_pipeline.dataset import GraphDataset
 from data_pipeline.graph import build_augment
 from data_pipeline.manifest import read_cases
-from data_pipeline.splits import grouped_folds
+from data_pipeline.splits import repeated_folds
 from data_pipeline.training_cohort import TrainingCohort, load_training_cohort
 from domain.batch_keys import IMAGE
 from domain.cohort import code_cohort
@@ -137,13 +137,11 @@ def run(plan: Plan, progress: StepProgress) -> Path:
     write_exclusions(plan, cohort, progress)
     items = GraphDataset(cohort.samples, plan.preprocess, cache_dir=cache_dir)
 
-    folds = grouped_folds(
-        cohort.cases, num_folds=settings.split.num_folds, seed=settings.seed, group_by_site=settings.split.group_by_site
-    )
-    pairs = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in range(settings.split.num_folds)]
+    all_pairs = repeated_folds(cohort.cases, **settings.split.model_dump(), seed=settings.seed)
+    pairs = all_pairs[: settings.split.num_folds]
     fitted = cross_fit(
         items.unfinished(),
-        pairs,
+        all_pairs,
         settings.network,
         settings.training,
         groups=[case.patient_id for case in cohort.cases],

@@ -43,7 +43,7 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 @dataclass(frozen=True)
 class Cell:
-    """An acquisition forced on every scan: slice thickness in mm, and the kernel."""
+    """An acquisition forced on scans: slice thickness in mm (0 keeps the scan's own), and the kernel."""
 
     thickness_mm: float
     is_sharp: bool
@@ -59,13 +59,15 @@ class Wanted:
 
     Attributes:
         settings: Of the synthetic patients.
-        cell: Acquisition forced on every scan.
+        cell: Acquisition forced on every scan, or on every second one.
+        is_every_second: The cell is forced on patients of odd number only.
         patients: Which of them; all where None.
         variant: Key of ``VARIANTS``: what is done to every volume, for scans that are none of the disease.
     """
 
     settings: CohortSettings
     cell: Cell | None = None
+    is_every_second: bool = False
     patients: Sequence[int] | None = None
     variant: str = ""
 
@@ -230,6 +232,9 @@ def in_cell(plan: Any, cell: Cell) -> Any:
     """The same scan with another thickness and kernel; noise as the kernel and the thickness make it."""
     settings = load_acquisition_settings()
     old, new = (settings.kernels.sharp if sharp else settings.kernels.soft for sharp in (plan.is_sharp, cell.is_sharp))
+    if cell.thickness_mm == 0:
+        noise_hu = plan.noise_hu / old.noise_factor * new.noise_factor
+        return replace(plan, is_sharp=cell.is_sharp, noise_hu=float(noise_hu))
     step = min(cell.thickness_mm, 1.25)
     count = round(cell.thickness_mm / step)
     dose = plan.noise_hu / old.noise_factor * np.sqrt(plan.thickness_mm)
@@ -254,7 +259,9 @@ def make_cohorts(
     for name, plan in wanted.items():
         truths[name] = draw_truths(plan.settings)
         chosen = range(plan.settings.num_patients) if plan.patients is None else plan.patients
-        work += [Work(plan.settings, truths[name][at], tuple(graphs), plan.cell, plan.variant) for at in chosen]
+        for at in chosen:
+            cell = None if plan.is_every_second and at % 2 == 0 else plan.cell
+            work.append(Work(plan.settings, truths[name][at], tuple(graphs), cell, plan.variant))
     started = time.perf_counter()
     done = 0
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:

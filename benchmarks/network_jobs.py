@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import f1_score
 
 from data_pipeline.graph import build_augment, split_preprocess
-from data_pipeline.splits import grouped_folds
+from data_pipeline.splits import repeated_folds
 from domain import batch_keys
 from domain.antibodies import load_antibody_vocabulary
 from domain.endpoints import load_endpoint
@@ -76,6 +76,7 @@ class Job:
         changes: Of the training settings.
         params: Of the backbone, over those of ``NETWORKS``.
         mirror_average: Answer with the mean over scan and mirror image as well.
+        repeats: Of the three folds.
         outside: Cohorts from elsewhere, for the out-of-distribution score.
         find_shortcuts: Ask evaluation what it thinks of the out-of-fold predictions.
     """
@@ -90,6 +91,7 @@ class Job:
     changes: dict[str, Any] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
     mirror_average: bool = False
+    repeats: int = 1
     outside: tuple[str, ...] = ()
     find_shortcuts: bool = False
     label: str = ""
@@ -151,18 +153,17 @@ def run_job(job: Job, cohorts: dict[str, Cohort], device: torch.device) -> dict[
     settings = settings_of(job, device)
     _, finish = split_preprocess(load_graph(job.graph), device=str(device))
     items = on_device(resident(training), device)
-    folds = grouped_folds(training.cases, num_folds=3, seed=0, group_by_site=False)
-    pairs = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in range(3)]
+    pairs = repeated_folds(training.cases, num_folds=3, num_repeats=job.repeats, seed=0)
     started = time.perf_counter()
     run = RunContext(seed=1, finish=finish, augment=augment_of(job.augmentation))
     fitted = cross_fit(items, pairs, spec, settings, groups=[case.patient_id for case in training.cases], run=run)
     seconds = time.perf_counter() - started
-    belief = fit_belief(fitted.outputs, [held_out for _, held_out in pairs])
+    belief = fit_belief(fitted.outputs, [held_out for _, held_out in pairs[:3]])
     result: dict[str, Any] = {
         "job": asdict(job),
         "num_training": len(training),
         "seconds": seconds,
-        "samples_per_s": 2 * len(training) * settings.max_epochs / seconds,
+        "samples_per_s": 2 * job.repeats * len(training) * settings.max_epochs / seconds,
         "weights": sum(value.numel() for value in fitted.members[0].network.parameters()),
         "branch_weights": fitted.members[0].network.branch_weights.tolist(),
         "temperature": belief.calibrator.temperature,

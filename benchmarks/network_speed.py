@@ -77,7 +77,9 @@ def stock_loop(
         persistent_workers=True,
         pin_memory=device.type == "cuda",
     )
-    network = build_network(spec_of(name), num_channels=rows[0]["image"].shape[0], num_quantities=18).to(device)
+    network = build_network(
+        spec_of(name), num_channels=rows[0]["image"].shape[0], num_quantities=cohort.quantitative.shape[1]
+    ).to(device)
     optimiser = torch.optim.Adam(network.parameters(), 1e-4)
     loss_of = torch.nn.CrossEntropyLoss()
     network.train()
@@ -165,7 +167,7 @@ def inference(name: str, cohort: Cohort, graph: str, device: torch.device, *, re
     """Scans per second of one member, from the device's and from the machine's memory."""
     _, finish = split_preprocess(load_graph(graph), device=str(device))
     settings = TrainingSettings(batch_size=BATCH_SIZE, device=device.type)  # type: ignore[arg-type]
-    network = place(build_network(spec_of(name), num_channels=4, num_quantities=18), device)
+    network = place(build_network(spec_of(name), num_channels=4, num_quantities=cohort.quantitative.shape[1]), device)
     found = {}
     for memory, items in {"device": on_device(resident(cohort), device), "host": resident(cohort)}.items():
         rates = []

@@ -43,6 +43,25 @@ def grouped_folds(
     return folds
 
 
+def repeated_folds(
+    cases: Sequence[Case], *, num_folds: int, num_repeats: int, seed: int, group_by_site: bool = False
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """(rows to train on, rows held out) of every fold of every repeat, one repeat after the other.
+
+    Args:
+        cases: The cohort.
+        num_folds: Folds of a repeat.
+        num_repeats: How often the cohort is dealt anew.
+        seed: Of the first repeat; the others follow from it.
+        group_by_site: As of ``grouped_folds``.
+    """
+    pairs = []
+    for repeat in range(num_repeats):
+        folds = grouped_folds(cases, num_folds=num_folds, seed=seed + 7919 * repeat, group_by_site=group_by_site)
+        pairs += [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in range(num_folds)]
+    return pairs
+
+
 def _stratum(case: Case) -> str:
     votes = list(case.pattern_votes.values())
     return max(sorted(set(votes)), key=votes.count).value if votes else "unlabelled"

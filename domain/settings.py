@@ -32,6 +32,7 @@ class SplitSettings(Settings):
     """How patients are divided. Patients never cross; sites are kept apart when asked."""
 
     num_folds: int = Field(default=3, ge=2)
+    num_repeats: int = Field(default=1, ge=1, description="cross-fit again on other folds: more members, steadier")
     group_by_site: bool = False
 
 

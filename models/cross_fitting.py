@@ -73,14 +73,15 @@ def cross_fit(
 
     Args:
         items: N rows of ``domain.batch_keys``.
-        folds: (rows to train on, rows held out) per fold; the held-out rows together are all rows, each once.
+        folds: (rows to train on, rows held out) per fold; every row is held out once, or equally often: repeated
+            cross-fitting makes more members, and the mean of those that did not see a row stands for the ensemble.
         spec: Network.
         settings: Optimisation. Early stopping is on when ``patience_epochs < max_epochs``.
         groups: Patient of each row; needed for early stopping. Each row is its own group where None.
         run: Member k trains with ``seed + k`` in ``run_dir/fold-<k>``.
 
     Raises:
-        ValueError: The folds do not hold out every row once, or share a patient between their two sides.
+        ValueError: The folds do not hold out every row equally often, or share a patient between their two sides.
     """
     run = run or RunContext()
     check_folds(folds, count(items), groups)
@@ -108,9 +109,11 @@ def check_folds(folds: Sequence[tuple[Rows, Rows]], num_rows: int, groups: Seque
     Raises:
         ValueError: Says which fold, and what it shares or lacks.
     """
-    held_out = np.sort(np.concatenate([rows for _, rows in folds]))
-    if not np.array_equal(held_out, np.arange(num_rows)):
-        raise ValueError(f"the folds must hold out each of {num_rows} rows once, found {len(held_out)} held out")
+    times = np.bincount(np.concatenate([rows for _, rows in folds]), minlength=num_rows)
+    if len(times) != num_rows or times.min() < 1 or times.min() != times.max():
+        raise ValueError(
+            f"the folds must hold out each of {num_rows} rows equally often, found {times.min()} to {times.max()} times"
+        )
     for index, (train_rows, held_rows) in enumerate(folds):
         keys = [str(row) for row in range(num_rows)] if groups is None else groups
         shared = {keys[row] for row in train_rows} & {keys[row] for row in held_rows}
@@ -125,7 +128,7 @@ def gather_out_of_fold(
     settings: TrainingSettings,
     finish: Finish | None = None,
 ) -> NetworkOutputs:
-    """Each row by the member that never saw it: embeddings in the axes of the first, branches weighted.
+    """Each row by the members that never saw it (their mean): embeddings in the axes of the first, branches weighted.
 
     How much each branch counts is fitted here, on what the branches say out of fold, and set in every member.
     """
@@ -139,7 +142,8 @@ def gather_out_of_fold(
         aligned.append(replace(said, embedding=align(member.network.alignment, said.embedding)))
     rows = np.concatenate([held_out for _, held_out in folds])
     parts = [said.take(held_out) for said, (_, held_out) in zip(aligned, folds, strict=True)]
-    outputs = NetworkOutputs.concatenate(parts).take(np.argsort(rows))
+    by_row = NetworkOutputs.concatenate(parts).take(np.argsort(rows, kind="stable"))
+    outputs = by_row.mean_of_each(len(rows) // count(items))
     weights = fit_branch_weights(outputs.branch_logits, outputs.targets)
     for member in members:
         member.network.branch_weights.copy_(torch.from_numpy(weights))

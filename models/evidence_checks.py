@@ -1,4 +1,4 @@
-"""Does an evidence map mean something? Deletion and insertion curves, randomised weights, occlusion.
+"""Does an evidence map mean something? Deletion and insertion, randomised weights, occlusion, hidden lungs.
 
 The map itself is made in `models/evidence.py`.
 """
@@ -6,6 +6,7 @@ The map itself is made in `models/evidence.py`.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -130,3 +131,43 @@ def agreement_with_random_weights(
     if len(stacked) < 2 or bool((stacked.std(dim=1) == 0).any()):
         return 0.0
     return float(torch.corrcoef(stacked)[0, 1])
+
+
+@dataclass(frozen=True)
+class ShortcutCheck:
+    """Where the image branch's answers come from.
+
+    Attributes:
+        left_without_lungs: How much answers still differ between scans once the lungs are hidden, as a share of how
+            much they differ before. Near 0: the lungs alone speak. Near 1: something else does.
+        moved_by_style: Mean change of a scan's probabilities (half the sum of absolute changes, 0..1) when its style
+            changes and its disease does not.
+    """
+
+    left_without_lungs: float
+    moved_by_style: float
+
+
+@torch.no_grad()
+def shortcut_check(
+    network: PatternNetwork, images: Tensor, lungs: Tensor, quantitative: Tensor, restyle: Callable[[Tensor], Tensor]
+) -> ShortcutCheck:
+    """Hide the lungs, then change the scanner's style, and see what becomes of the image branch's answers.
+
+    Args:
+        network: In evaluation mode; sees images.
+        images: Shape (B, C, I, J, K), several scans of different patterns.
+        lungs: Shape (B, 1, I, J, K), 1 inside.
+        quantitative: Shape (B, Q).
+        restyle: Another kernel or dose for the same scans, (B, C, I, J, K) -> the same.
+    """
+
+    def answers(values: Tensor) -> Tensor:
+        return torch.softmax(network(values, quantitative)["branch_logits"][:, 0].float(), dim=1)  # (B, 4)
+
+    whole, hidden, styled = answers(images), answers(images * (lungs <= 0)), answers(restyle(images))
+    spread = [float(found.std(dim=0).mean()) for found in (whole, hidden)]
+    return ShortcutCheck(
+        left_without_lungs=spread[1] / max(spread[0], 1e-6),
+        moved_by_style=float((styled - whole).abs().sum(dim=1).mean() / 2),
+    )

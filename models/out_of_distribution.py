@@ -35,6 +35,17 @@ class Gaussian:
     precision: FloatArray
     limit: float = 1.0
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        arrays = {name: getattr(self, name).tolist() for name in ("centre", "scale", "precision")}
+        return arrays | {"limit": self.limit}
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Gaussian:
+        """From ``to_dict``."""
+        centre, scale, precision = (np.array(value[name]) for name in ("centre", "scale", "precision"))
+        return cls(centre, scale, precision, float(value["limit"]))
+
     def distance(self, values: FloatArray) -> FloatArray:
         """Root of the mean squared standardised distance over ``limit``. Shape (N, V), NaN counted as ordinary."""
         standardised = np.nan_to_num(np.clip((values - self.centre) / self.scale, -CLIP_SD, CLIP_SD), nan=0.0)
@@ -84,15 +95,7 @@ class OutOfDistribution:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
-        blocks = {
-            name: {
-                "centre": gaussian.centre.tolist(),
-                "scale": gaussian.scale.tolist(),
-                "precision": gaussian.precision.tolist(),
-                "limit": gaussian.limit,
-            }
-            for name, gaussian in zip(BLOCKS, self.gaussians, strict=True)
-        }
+        blocks = {name: gaussian.to_dict() for name, gaussian in zip(BLOCKS, self.gaussians, strict=True)}
         return {
             "method": METHOD,
             "threshold": self.threshold,
@@ -116,7 +119,9 @@ class OutOfDistribution:
             embedding_mean=mean,
             embedding_components=np.array(value["embedding_components"]).reshape(-1, len(mean)),
             gaussians=tuple(
-                Gaussian(*(np.array(one[name]) for name in ("centre", "scale", "precision")), limit=float(one["limit"]))
+                Gaussian(
+                    np.array(one["centre"]), np.array(one["scale"]), np.array(one["precision"]), float(one["limit"])
+                )
                 for one in stored
             ),
             threshold=float(value["threshold"]),

@@ -46,6 +46,13 @@ class NetworkOutputs:
             **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)}
         )
 
+    def mean_of_each(self, times: int) -> NetworkOutputs:
+        """The mean of every ``times`` rows that follow one another, for rows that were judged several times."""
+        means = {field.name: getattr(self, field.name) for field in fields(self)}
+        return NetworkOutputs(
+            **{name: value.reshape(-1, times, *value.shape[1:]).mean(axis=1) for name, value in means.items()}
+        )
+
     def take(self, rows: NDArray[np.int64]) -> NetworkOutputs:
         """Some rows, in the order given."""
         return NetworkOutputs(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})

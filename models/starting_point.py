@@ -153,7 +153,7 @@ def _range_test(trial: PatternModule, items: Items, settings: TrainingSettings) 
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trial.parameters(), settings.gradient_clip)
             optimiser.step()
-            losses.append(float(loss))
+            losses.append(float(loss.detach()))
             if not math.isfinite(losses[-1]):
                 break
     return choose_rate(rates[: len(losses)], losses)

@@ -59,6 +59,15 @@ def test_training_and_inference_give_equal_tensors(samples: list[Sample], tmp_pa
     assert read.calls == 2
 
 
+def test_items_finished_in_batches_are_those_finished_one_by_one(samples: list[Sample]) -> None:
+    dataset = GraphDataset(samples, SPEC, read=CountingReader())
+    raw = [dataset.unfinished()[index] for index in range(2)]
+    assert raw[0][keys.IMAGE].dtype == torch.int16
+    batch = dataset.tail({key: torch.stack([item[key] for item in raw]) for key in raw[0]})
+    for index in range(2):
+        assert torch.equal(batch[keys.IMAGE][index], dataset[index][keys.IMAGE])
+
+
 def test_a_cached_scan_is_not_read_again_until_its_file_changes(samples: list[Sample], tmp_path: Path) -> None:
     read = CountingReader()
     dataset = GraphDataset(samples, SPEC, cache_dir=tmp_path / "cache", read=read)

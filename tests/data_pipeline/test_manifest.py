@@ -71,6 +71,7 @@ def test_an_endpoint_with_columns_of_its_own_is_read_beside_the_usual_one(tmp_pa
         ("case_id,time_days,event\nc1,-3,death\n", "negative"),
         ("case_id,time_days,event\nc1,3,\n", "belong together"),
         ("case_id,time_days,event\nc1,3,lost\n", "unknown event 'lost'"),
+        ("case_id,extent_ggo_percent\nc1,120\n", "between 0 and 100"),
         ("case_id\nc1\nc1\n", "stands 2 times"),
         ("case_id\n../x\n", "letters, digits"),
         ("case_id,ferritin\nc1,3\n", "must say its unit"),
@@ -100,3 +101,11 @@ def test_the_template_reads_back_as_an_empty_table(tmp_path: Path) -> None:
     text = template_text(load_antibody_vocabulary(), load_covariate_vocabulary(), load_endpoint("course"))
     assert read(tmp_path, text) == ()
     assert "ferritin_ng_ml" in text
+
+
+def test_extents_that_readers_scored_are_kept(tmp_path: Path) -> None:
+    text = "case_id,extent_ggo_percent,extent_consolidation_percent\nc1,12.5,\nc2,,3\n"
+    assert [dict(case.extents_percent) for case in read(tmp_path, text)] == [
+        {"extent_ggo_percent": 12.5},
+        {"extent_consolidation_percent": 3.0},
+    ]

@@ -8,7 +8,7 @@ import torch
 from domain import batch_keys
 from models.cross_fitting import CrossFit
 from models.evidence import gradient_evidence
-from models.evidence_checks import agreement_with_random_weights, faithfulness, occlusion_evidence
+from models.evidence_checks import agreement_with_random_weights, faithfulness, occlusion_evidence, shortcut_check
 
 Items = list[dict[str, Any]]
 OP = 1
@@ -50,3 +50,20 @@ def test_occlusion_finds_the_block_that_makes_it_op(fitted: CrossFit, items: Ite
         block = image[0, 0] > 0.5
         hits.append(float(evidence[block].mean() - evidence[~block].mean()))
     assert np.mean(hits) > 0.1
+
+
+def test_answers_collapse_without_the_lungs_and_hardly_move_with_the_style(fitted: CrossFit, items: Items) -> None:
+    images = torch.stack([item[batch_keys.IMAGE] for item in items[:16]])
+    quantitative = torch.stack([item[batch_keys.QUANTITATIVE] for item in items[:16]])
+    lungs = torch.ones_like(images[:, :1])
+
+    def softer(values: torch.Tensor) -> torch.Tensor:
+        padded = torch.nn.functional.pad(values, (0, 0, 1, 1, 1, 1), mode="replicate")
+        blurred = torch.nn.functional.avg_pool3d(padded, (3, 3, 1), stride=1)
+        return 0.7 * values + 0.3 * blurred
+
+    found = shortcut_check(fitted.members[0].network, images, lungs, quantitative, softer)
+    assert found.left_without_lungs < 0.2
+    assert found.moved_by_style < 0.15
+    nothing_hidden = shortcut_check(fitted.members[0].network, images, 0 * lungs, quantitative, softer)
+    assert nothing_hidden.left_without_lungs == 1

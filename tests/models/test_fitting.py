@@ -66,6 +66,16 @@ def test_folds_that_forget_a_row_are_refused(items: Items) -> None:
         cross_fit(items, [(rows[:24], rows[24:])], small_spec(), quick_settings())
 
 
+def test_repeated_folds_make_more_members_and_average_those_that_did_not_see_a_row(items: Items) -> None:
+    rows = items[:24]
+    twice = [*make_folds(24), *make_folds(24, 2)]
+    found = cross_fit(rows, twice, small_spec(width=4), quick_settings(max_epochs=1))
+    assert len(found.members) == 5
+    assert len(found.outputs.logits) == 24
+    with pytest.raises(ValueError, match="equally often"):
+        cross_fit(rows, twice[:-1], small_spec(width=4), quick_settings(max_epochs=1))
+
+
 def test_early_stopping_watches_whole_patients_of_the_training_side_only() -> None:
     patients = [f"p{index // 3}" for index in range(30)]
     training, watched = split_for_early_stopping(np.arange(21), patients, seed=1)

@@ -149,6 +149,14 @@ def test_the_scanner_follows_the_pattern_only_when_a_shortcut_is_planted() -> No
     assert len(set.union(*planted.values())) == len(planted)
 
 
+def test_scanners_can_be_held_out() -> None:
+    settings = CohortSettings(seed=3, num_patients=40, scanners=("siemens", "Philips"))
+    plans = [plan_scan(settings, truth.columns, truth.index).acquisition for truth in draw_truths(settings)]
+    assert {plan.vendor for plan in plans} == {"SIEMENS", "Philips"}
+    with pytest.raises(InputError, match="no scanner is called ACME"):
+        draw_acquisition(stream(1, 0, Stream.ACQUISITION), "tiny", 380, scanners=("ACME",))
+
+
 def test_acquisitions_cover_the_protocols() -> None:
     rng = stream(1, 0, Stream.ACQUISITION)
     varied = [draw_acquisition(rng, "full", 380, protocol="varied") for _ in range(400)]
