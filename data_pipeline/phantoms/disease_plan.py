@@ -160,7 +160,8 @@ def _with_findings_beside(plan: DiseasePlan, patient: Patient, draws: _Draws) ->
     """Air trapping, fluid and gas where none belongs: complications, not signs of a pattern."""
     beside, painted = draws.settings.beside, draws.settings.painted
     trapped, depth, right, gas = (
-        draws.of(row) for row in (painted.air_trapping, painted.effusion_mm, painted.effusion_mm, painted.pneumothorax_mm)
+        draws.of(row)
+        for row in (painted.air_trapping, painted.effusion_mm, painted.effusion_mm, painted.pneumothorax_mm)
     )
     is_mda5 = patient.get("group") == "mda5"
     torn = beside.pneumomediastinum_mda5 if is_mda5 else beside.pneumomediastinum_other

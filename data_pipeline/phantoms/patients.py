@@ -123,7 +123,11 @@ def _draw_patient(settings: CohortSettings, clinical: ClinicalSettings, model: H
     truth = true_antibodies(clinical, class_index, has_ro52=bool(float(patient["ro52"])), rng=laboratory)
     is_general = site < round(clinical.assay.general_sites * num_sites)
     pattern = Pattern(str(patient["pattern"]))
-    unclear = ambiguity(float(patient["organizing_share"]), clinical.mixture.mixed_from) if pattern is not Pattern.OTHER else 0.3
+    unclear = (
+        ambiguity(float(patient["organizing_share"]), clinical.mixture.mixed_from)
+        if pattern is not Pattern.OTHER
+        else 0.3
+    )
     readers = stream(settings.seed, index, Stream.READERS)
     votes = reader_votes(clinical, pattern, unclear, settings.num_readers, readers)
     name = case_name(index)
