@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from data_pipeline.phantoms.anatomy_settings import load_anatomy_settings
 from data_pipeline.phantoms.body_frame import Frame
 from data_pipeline.phantoms.grid import Field
 from data_pipeline.phantoms.habitus import Habitus
 from data_pipeline.phantoms.mediastinum import Organs
 from data_pipeline.phantoms.shapes import ellipsoid
 
-LIVER_HU, SPLEEN_HU, CONTENT_HU, GAS_HU, DIAPHRAGM_HU = 58.0, 50.0, 25.0, -960.0, 48.0
-DIAPHRAGM_MM = 3.0
 BELOW = 0.55  # share of lung height above which nothing of the abdomen is
-TAKEN_UP = {"liver": 0.25, "spleen": 0.35}  # share of the contrast of blood
 
 
 def diaphragm_of(habitus: Habitus, frame: Frame) -> Field:
@@ -38,24 +36,24 @@ def build_abdomen(habitus: Habitus, frame: Frame, organs: Organs, thorax: Field,
         thorax: Inner surface of the rib cage.
         contrast_hu: HU that contrast adds to blood, 0 for none.
     """
+    settings = load_anatomy_settings()
+    hu, muscle_mm = settings.tissues, settings.walls.diaphragm_mm
     part, there = frame.part((-1.0, BELOW))
     inner = thorax[part] + 3
     below = (there.z - diaphragm_of(habitus, there)) * np.float32(0.75)
     y = there.y - there.centre_y
     low = there.z - np.float32(habitus.dome_right - habitus.dome_drop)
-    cavity = np.maximum(inner, below + DIAPHRAGM_MM)
-    organs.add(np.maximum(thorax[part], np.abs(below + DIAPHRAGM_MM / 2) - DIAPHRAGM_MM / 2), DIAPHRAGM_HU, part)
+    cavity = np.maximum(inner, below + muscle_mm)
+    organs.add(np.maximum(thorax[part], np.abs(below + muscle_mm / 2) - muscle_mm / 2), hu.diaphragm, part)
     liver = np.maximum(cavity + 1, there.x - 22 - 0.7 * (np.float32(habitus.dome_right) - there.z))
-    organs.add(liver, LIVER_HU + TAKEN_UP["liver"] * contrast_hu, part)
+    organs.add(liver, hu.liver + settings.uptake.liver * contrast_hu, part)
     spleen = ellipsoid((low + 42, y - 44, there.x - 0.66 * np.float32(habitus.chest_half_width)), (44, 36, 30))
-    organs.add(np.maximum(spleen, cavity), SPLEEN_HU + TAKEN_UP["spleen"] * contrast_hu, part)
+    organs.add(np.maximum(spleen, cavity), hu.spleen + settings.uptake.spleen * contrast_hu, part)
     stomach = ellipsoid((low + 46, y + 16, there.x - 0.42 * np.float32(habitus.chest_half_width)), (42, 46, 42))
     stomach = np.maximum(stomach, cavity + 2)
-    organs.add(stomach, DIAPHRAGM_HU, part)
-    organs.carve(stomach + 3, CONTENT_HU, part)
+    organs.add(stomach, hu.diaphragm, part)
+    organs.carve(stomach + 3, hu.stomach_content, part)
     if habitus.gas > 0:
         up = np.float32(1 if habitus.is_prone else -1)
         level = 46 - np.float32(2 * habitus.gas)  # a bubble floats above the fluid
-        organs.carve(np.maximum(stomach + 4, level - up * (y + 16)), GAS_HU, part)
-
-
+        organs.carve(np.maximum(stomach + 4, level - up * (y + 16)), hu.bowel_gas, part)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data_pipeline.phantoms.abdomen import build_abdomen, diaphragm_of
+from data_pipeline.phantoms.anatomy_settings import load_anatomy_settings
 from data_pipeline.phantoms.body_frame import Frame, build_frame
 from data_pipeline.phantoms.chest_wall import build_wall
 from data_pipeline.phantoms.grid import Field, Grid
@@ -15,9 +16,6 @@ from data_pipeline.phantoms.mediastinum import Organs, build_mediastinum
 from data_pipeline.phantoms.shapes import FAR_MM, blend
 from data_pipeline.phantoms.skeleton import add_bone, rib_cage, spine_of
 
-FAT_HU = -102.0
-MUSCLE_HU = 52.0
-BLOOD_HU = 42.0
 FIELDS = ("body", "muscle", "thorax", "lungs", "organs", "organ_hu", "bones", "bone_hu", "fissures", "side")
 SLAB_VOXELS = 130_000  # built at once
 PLEURA_MM = 1.5  # lung starts this far inside the rib cage
@@ -71,13 +69,13 @@ class Anatomy:
         return replace(self, lungs=lungs, organs=np.minimum(self.organs, space), organ_hu=values)
 
 
-def build_anatomy(habitus: Habitus, grid: Grid, *, blood_hu: float = BLOOD_HU) -> Anatomy:
+def build_anatomy(habitus: Habitus, grid: Grid, *, blood_hu: float = 0.0) -> Anatomy:
     """Build the healthy chest, some slices at a time: what fits the processor's cache is built several times faster.
 
     Args:
         habitus: The body.
         grid: Grid of the fields; 2-4 mm steps suffice, edges are placed by distance.
-        blood_hu: HU of blood, raised by contrast.
+        blood_hu: HU of blood raised by contrast; 0 for blood without.
     """
     fields = {name: np.empty(grid.shape, np.float32) for name in FIELDS}
     step = max(1, SLAB_VOXELS // (grid.shape[1] * grid.shape[2]))
@@ -99,6 +97,7 @@ def build_anatomy(habitus: Habitus, grid: Grid, *, blood_hu: float = BLOOD_HU) -
 
 def _slab(habitus: Habitus, grid: Grid, blood_hu: float) -> dict[str, Field]:
     """All fields of some slices."""
+    plain_hu = load_anatomy_settings().tissues.blood
     frame = build_frame(habitus, grid)
     wall = build_wall(habitus, frame)
     bones, bone_hu = rib_cage(habitus, frame, wall)
@@ -106,9 +105,9 @@ def _slab(habitus: Habitus, grid: Grid, blood_hu: float) -> dict[str, Field]:
     spine = spine_of(habitus, frame)
     add_bone(bones, bone_hu, spine.distance, spine.values, spine.box)
     organs = Organs.nothing(grid.shape)
-    apart = build_mediastinum(habitus, frame, organs, blood_hu, BLOOD_HU)
+    apart = build_mediastinum(habitus, frame, organs, blood_hu or plain_hu)
     np.minimum(apart[spine.box], spine.bodies - 4, out=apart[spine.box])
-    build_abdomen(habitus, frame, organs, wall.thorax, blood_hu - BLOOD_HU)
+    build_abdomen(habitus, frame, organs, wall.thorax, (blood_hu or plain_hu) - plain_hu)
     return {
         "body": wall.body,
         "muscle": np.maximum(wall.muscle, 1 - wall.thorax),

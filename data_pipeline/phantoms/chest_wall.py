@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_pipeline.phantoms.anatomy_settings import load_anatomy_settings
 from data_pipeline.phantoms.body_frame import Frame
 from data_pipeline.phantoms.grid import Field
 from data_pipeline.phantoms.habitus import Habitus
 from data_pipeline.phantoms.shapes import blend, bump, circle, coverage, ellipsoid, superellipse
 
 RIB_LAYER_MM = 10.5  # ribs with the muscles between them
-AIR_HU, TABLE_HU, MATTRESS_HU = np.float32(-1000), np.float32(-260), np.float32(-945)
+AIR_HU = np.float32(-1000)
 TABLE_SHELL_MM = 2.0
 SCAPULA_MM = 27.0  # shoulder blade above the inner surface of the rib cage
 ROUND = np.float32(0.15)  # nearly an ellipse
@@ -43,7 +44,8 @@ def thorax_of(habitus: Habitus, frame: Frame) -> Field:
     thorax = superellipse(frame.x, y + 0.20 * frame.half_depth, frame.half_width * 0.66, frame.half_depth * 0.74)
     for side in (-1.0, 1.0):
         centre = np.float32(side) * frame.half_width * (np.float32(0.43) + np.float32(0.08) * lean)
-        lobe = superellipse(frame.x - centre, y, frame.half_width * 0.56, frame.half_depth, ROUND)
+        width = 0.58 if side < 0 else 0.55  # the right lung is the larger one
+        lobe = superellipse(frame.x - centre, y, frame.half_width * width, frame.half_depth, ROUND)
         thorax = blend(thorax, lobe, 9.0)
     return np.asarray(np.maximum(thorax, (frame.z - np.float32(habitus.lung_height)) * np.float32(0.8)))
 
@@ -63,11 +65,9 @@ def build_wall(habitus: Habitus, frame: Frame) -> ChestWall:
     return ChestWall(thorax, muscle, _skin(habitus, frame, thorax, muscle, deep, sideways), blade)
 
 
-def _muscles(
-    habitus: Habitus, frame: Frame, thorax: Field, blade: Field, deep: Field, sideways: Field
-) -> Field:
+def _muscles(habitus: Habitus, frame: Frame, thorax: Field, blade: Field, deep: Field, sideways: Field) -> Field:
     """Intercostal layer; broad muscles on it behind a fat plane; erector spinae; what surrounds the shoulder blade."""
-    thick = np.float32(habitus.muscle)
+    thick = habitus.muscle
     broad = thick * np.float32(0.85) * bump(deep, 0.45, 0.75) * bump(sideways, 0.95, 0.75)  # latissimus, serratus
     apart = np.abs(frame.x) / np.float32(habitus.chest_half_width)
     pectoral = thick * bump(deep, -0.95, 0.8) * bump(apart, 0.6, 0.62) * bump(frame.height, 0.74, 0.32)
@@ -89,13 +89,14 @@ def _muscles(
     return np.asarray(coat, np.float32)
 
 
-def _skin(
-    habitus: Habitus, frame: Frame, thorax: Field, muscle: Field, deep: Field, sideways: Field
-) -> Field:
+def _skin(habitus: Habitus, frame: Frame, thorax: Field, muscle: Field, deep: Field, sideways: Field) -> Field:
     """Fat of uneven thickness over the muscles; breasts, arms; flattened where the body lies."""
     low = np.clip((0.45 - frame.height) / 0.45, 0, 1)
     fat = np.float32(habitus.fat) * (
-        np.float32(0.75) + 0.45 * bump(sideways, 0.85, 0.6) * bump(deep, 0.3, 0.9) + 0.5 * low - 0.25 * bump(deep, -1, 0.5)
+        np.float32(0.75)
+        + 0.45 * bump(sideways, 0.85, 0.6) * bump(deep, 0.3, 0.9)
+        + 0.5 * low
+        - 0.25 * bump(deep, -1, 0.5)
     )
     body = blend(muscle - fat, thorax - RIB_LAYER_MM - 4 - fat, SKIN_FOLD_MM)
     wide = np.float32(habitus.chest_half_width) * (np.float32(0.85) + 0.35 * np.clip((frame.height - 0.6) / 0.4, 0, 1))
@@ -139,11 +140,12 @@ def table_under(habitus: Habitus, y: Field, x: Field, pixel_mm: float) -> Field:
         x: Columns, mm, broadcastable with the rows.
         pixel_mm: Width over which edges are averaged.
     """
+    hu = load_anatomy_settings().tissues
     side = np.float32(-1 if habitus.is_prone else 1)
     depth = side * y - np.float32(lying_y(habitus) + habitus.mattress) + x * x * np.float32(habitus.table_curve)
     half, wide = np.float32(habitus.table_depth / 2), np.float32(habitus.table_half_width)
     edge = np.abs(x) - wide
     shell = np.maximum(np.abs(np.abs(depth - half) - half) - np.float32(TABLE_SHELL_MM / 2), edge)
     soft = np.maximum(np.abs(depth + habitus.mattress / 2) - np.float32(habitus.mattress / 2), edge)
-    plane = AIR_HU + coverage(soft, pixel_mm) * (MATTRESS_HU - AIR_HU)
-    return np.asarray(plane + coverage(shell, pixel_mm) * (TABLE_HU - plane), np.float32)
+    plane = AIR_HU + coverage(soft, pixel_mm) * (np.float32(hu.mattress) - AIR_HU)
+    return np.asarray(plane + coverage(shell, pixel_mm) * (np.float32(hu.table) - plane), np.float32)

@@ -176,9 +176,30 @@ class Assay(Sourced):
     panel_missing_specialist: float
     panel_missing_general: float
     general_sites: float
+    sensitivity_of_rest: float
 
 
-class Reader(Settings):
+class Dependencies(Settings):
+    """Odds ratios of what follows from severity, sex and disease."""
+
+    combination_if_rapid: Value
+    cadm_if_rapid: Value
+    smoking_if_male: Value
+    smoking_if_emphysema: Value
+    smoking_if_uip: Value
+    specialist_if_rapid: Value
+
+
+class ReaderErrors(Sourced):
+    """How a reader's error rate depends on the scan; ``most`` is the highest rate."""
+
+    clear: float
+    unclear: float
+    other_unclear: float
+    most: float
+
+
+class Reader(Sourced):
     """One radiologist: how often the true pattern is named."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9]*$")
@@ -246,6 +267,7 @@ class ClinicalSettings(Settings):
     interaction_terms: tuple[HazardTerm, ...]
     image_terms: tuple[HazardTerm, ...]
     progression_terms: tuple[HazardTerm, ...]
+    dependencies: Dependencies
     centre: Centre
     censoring: Censoring
     treatment_combination: ShareByGroup
@@ -253,6 +275,7 @@ class ClinicalSettings(Settings):
     assay: Assay
     readers: tuple[Reader, ...]
     reader_confusions: ReaderConfusions
+    reader_errors: ReaderErrors
 
     @model_validator(mode="after")
     def _rows_refer_to_each_other(self) -> ClinicalSettings:

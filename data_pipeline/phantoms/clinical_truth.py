@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from data_pipeline.phantoms.clinical_settings import ClinicalSettings, Group, Mixture, PresetName
+from data_pipeline.phantoms.clinical_settings import AntibodyClass, ClinicalSettings, Group, Mixture, PresetName
 from data_pipeline.phantoms.disease_types import OtherKind
 from domain.patterns import PATTERNS
 
@@ -80,16 +80,57 @@ def draw_patients(
         "age": np.clip(
             np.array([e.age_mean for e in entries]) + np.array([e.age_sd for e in entries]) * latent["age"], 18, 90
         ),
-        "smoking": (rng.random(count) < np.array([entry.smoking for entry in entries])).astype(float),
         "ro52": (rng.random(count) < np.array([entry.ro52 for entry in entries])).astype(float),
     }
     columns["rapid"] = _rapid(settings, preset, columns, latent["rapid"]).astype(float)
     for name in dict.fromkeys(row.key for row in settings.covariates):
         columns[name] = _covariate(settings, name, groups, latent[name])
-    treated = np.array([settings.treatment_combination.of(group) for group in groups])
-    columns["treatment_combination"] = (rng.random(count) < treated).astype(float)
+    _what_follows(settings, columns, entries, groups, rng)
     _extents(settings.mixture, columns, rng)
     return columns
+
+
+def _what_follows(
+    settings: ClinicalSettings,
+    columns: Columns,
+    entries: list[AntibodyClass],
+    groups: list[Group],
+    rng: np.random.Generator,
+) -> None:
+    """Smoking from sex and kind of disease, treatment and subtype from the course."""
+    given, draws = settings.dependencies, rng.random((len(entries), 3))
+    rapid = columns["rapid"].astype(float)
+    is_other = columns["pattern"] == "other"
+    smokes = np.log(given.smoking_if_male.value) * ~columns["is_female"].astype(bool)
+    for kind, row in (("emphysema", given.smoking_if_emphysema), ("uip", given.smoking_if_uip)):
+        smokes = smokes + np.log(row.value) * (is_other & (columns["other_kind"] == kind))
+    ever = np.array([entry.smoking for entry in entries])
+    women = np.array([entry.female for entry in entries])
+    centred = smokes - (1 - women) * np.log(given.smoking_if_male.value)
+    columns["smoking"] = (draws[:, 0] < _shifted(ever, centred)).astype(float)
+    treated = np.array([settings.treatment_combination.of(group) for group in groups])
+    rate = np.array([entry.rapid for entry in entries])
+    urgency = np.log(given.combination_if_rapid.value) * (rapid - rate)
+    columns["treatment_combination"] = (draws[:, 1] < _shifted(treated, urgency)).astype(float)
+    columns["subtype"] = np.array(
+        [
+            _subtype(entry, given.cadm_if_rapid.value if is_rapid else 1.0, draw)
+            for entry, is_rapid, draw in zip(entries, rapid > 0.5, draws[:, 2], strict=True)
+        ]
+    )
+
+
+def _shifted(probability: FloatArray, log_odds: FloatArray) -> FloatArray:
+    """A probability after a shift of its log odds."""
+    odds = probability / (1 - probability) * np.exp(log_odds)
+    return np.asarray(odds / (1 + odds))
+
+
+def _subtype(entry: AntibodyClass, cadm_odds: float, draw: float) -> str:
+    """Subtype of one patient; the amyopathic one weighs more in rapid courses."""
+    weights = np.array([share * (cadm_odds if name == "cadm" else 1.0) for name, share in entry.subtypes.items()])
+    cumulative = np.cumsum(weights) / weights.sum()
+    return list(entry.subtypes)[min(int(np.searchsorted(cumulative, draw)), len(cumulative) - 1)]
 
 
 def _covariate(settings: ClinicalSettings, name: str, groups: list[Group], latent: FloatArray) -> FloatArray:

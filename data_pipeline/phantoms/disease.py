@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -38,7 +38,7 @@ class DiseaseMaps:
     honeycombing: Field
     emphysema: Field
     air_trapping: Field
-    extents: dict[str, float] = field(default_factory=dict)
+    extents: dict[str, float]
 
     def has(self, name: str) -> bool:
         """Whether a finding is anywhere in the scan."""
@@ -148,35 +148,29 @@ def paint_disease(
     interstitial, reticulation = painter.interstitial()
     surface = Surface(plan.halo, settings.patches, painter.cell)
     consolidation, around, lobular = paint_patches(anatomy, patches, surface, rng)
-    ground_glass = np.maximum(interstitial, around * np.float32(0.9))
-    maps = DiseaseMaps(
-        *(
-            np.broadcast_to(part, anatomy.grid.shape) if part.size == 1 else part
-            for part in (
-                ground_glass,
-                reticulation,
-                consolidation,
-                lobular,
-                painter.honeycombing(),
-                painter.emphysema(),
-                painter.air_trapping(),
-            )
-        )
-    )
-    maps.extents.update(_extents(maps, painter.inside))
-    return maps
+    named = {
+        "ground_glass": np.maximum(interstitial, around * np.float32(0.9)),
+        "reticulation": reticulation,
+        "consolidation": consolidation,
+        "perilobular": lobular,
+        "honeycombing": painter.honeycombing(),
+        "emphysema": painter.emphysema(),
+        "air_trapping": painter.air_trapping(),
+    }
+    whole = {name: np.broadcast_to(field, anatomy.grid.shape) for name, field in named.items()}
+    return DiseaseMaps(extents=_extents(whole, painter.inside), **whole)
 
 
-def _extents(maps: DiseaseMaps, inside: Field) -> dict[str, float]:
+def _extents(maps: dict[str, Field], inside: Field) -> dict[str, float]:
     """Share of the lung in which each finding is present, measured on the maps; consolidation outranks the rest."""
     total = float(inside.sum())
-    solid = (maps.consolidation >= 0.5) | (maps.perilobular >= 0.5)
+    solid = (maps["consolidation"] >= 0.5) | (maps["perilobular"] >= 0.5)
     named = {
         "consolidation": solid,
-        "ground_glass": (maps.ground_glass >= 0.5) & ~solid,
-        "reticulation": maps.reticulation >= 0.5,
-        "honeycombing": maps.honeycombing >= 0.5,
-        "emphysema": maps.emphysema >= 0.5,
-        "air_trapping": maps.air_trapping >= 0.5,
+        "ground_glass": (maps["ground_glass"] >= 0.5) & ~solid,
+        "reticulation": maps["reticulation"] >= 0.5,
+        "honeycombing": maps["honeycombing"] >= 0.5,
+        "emphysema": maps["emphysema"] >= 0.5,
+        "air_trapping": maps["air_trapping"] >= 0.5,
     }
     return {name: round(100 * float((where & inside).sum()) / total, 3) for name, where in named.items()}

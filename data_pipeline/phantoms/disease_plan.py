@@ -25,6 +25,7 @@ Patient = Mapping[str, float | str | bool]
 DIFFICULTIES: dict[DifficultyName, Difficulty] = {row.name: row for row in load_disease_settings().difficulties}
 FULL_FOCI_EXTENT = 0.12  # extent from which on there are as many patches as drawn
 HALO_SIGN_MM = 11.0
+OP_BASAL = 0.7  # OP lies in the middle and lower zones; less basal than NSIP
 
 
 def painted_share(pattern: Pattern, organizing_share: float, border: float) -> float:
@@ -112,7 +113,7 @@ def _plan_pattern(
         reticulation=total * (1 - share) * fibrotic,
         has_sparing=has_sparing and not is_pure_op,
         traction=1.0 if is_pure_op or not has_traction else 1.0 + gain * (0.5 + 0.5 * fibrotic),
-        basal=0.55 * basal if is_pure_op else basal,
+        basal=OP_BASAL * basal if is_pure_op else basal,
         symmetry=draws.of(painted.op_symmetry if is_pure_op else painted.nsip_symmetry),
         **common,
     )
@@ -160,7 +161,8 @@ def _with_findings_beside(plan: DiseasePlan, patient: Patient, draws: _Draws) ->
     """Air trapping, fluid and gas where none belongs: complications, not signs of a pattern."""
     beside, painted = draws.settings.beside, draws.settings.painted
     trapped, depth, right, gas = (
-        draws.of(row) for row in (painted.air_trapping, painted.effusion_mm, painted.effusion_mm, painted.pneumothorax_mm)
+        draws.of(row)
+        for row in (painted.air_trapping, painted.effusion_mm, painted.effusion_mm, painted.pneumothorax_mm)
     )
     is_mda5 = patient.get("group") == "mda5"
     torn = beside.pneumomediastinum_mda5 if is_mda5 else beside.pneumomediastinum_other

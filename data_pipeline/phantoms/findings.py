@@ -81,13 +81,13 @@ class SlicePainter:
         """Air without walls of its own; septa are left between whole destroyed lobules."""
         left = self._cells.at(places).walls(self._sizes.lobule_mm, self._sizes.septum_mm)
         share = np.clip(2 * strength - np.float32(0.5), 0, 1) * (1 - np.float32(0.6) * left)
-        return lung + share * (np.float32(self._hu.emphysema_hu) - lung)
+        return np.asarray(lung + share * (np.float32(self._hu.emphysema_hu) - lung))
 
     def _ground_glass(self, lung: Field, strength: Field, places: Places) -> Field:
         cells = self._cells.at(places)
         uneven = np.float32(0.8) + np.float32(0.4) * cells.values(self._sizes.lobule_mm)
         grain = 1 + np.float32(0.10) * self._fine.ravel()[places]
-        return lung + strength * np.float32(self._plan.ground_glass_hu) * uneven * grain
+        return np.asarray(lung + strength * np.float32(self._plan.ground_glass_hu) * uneven * grain)
 
     def _reticulation(self, lung: Field, strength: Field, places: Places) -> Field:
         """Thickened septa, and a mesh whose size and thickness change from lobule to lobule."""
@@ -99,7 +99,7 @@ class SlicePainter:
         mesh = np.where(kind < 0.55, fine_mesh, wide_mesh) * thick
         septa = cells.walls(sizes.lobule_mm, sizes.septum_mm) * np.clip(thick + np.float32(0.3), 0, 1.2)
         lines = np.maximum(np.float32(self._hu.mesh_hu) * mesh, np.float32(self._hu.septum_hu) * septa)
-        return lung + strength * (lines + np.float32(self._hu.fibrosis_hu) * (np.float32(0.5) + kind))
+        return np.asarray(lung + strength * (lines + np.float32(self._hu.fibrosis_hu) * (np.float32(0.5) + kind)))
 
     def _honeycombing(self, lung: Field, strength: Field, places: Places) -> Field:
         """Clustered air-filled cysts of two sizes with thick shared walls; some cells are solid."""
@@ -109,7 +109,7 @@ class SlicePainter:
         walls = np.minimum(np.where(is_small, small, large) * np.float32(1.15), 1)
         air, solid = np.float32(self._hu.cyst_hu), np.float32(self._hu.cyst_wall_hu)
         cysts = np.where(cells.values(size) < 0.15, np.float32(-280), air + (solid - air) * walls)
-        return lung + np.minimum(strength * np.float32(1.5), 1) * (cysts - lung)
+        return np.asarray(lung + np.minimum(strength * np.float32(1.5), 1) * (cysts - lung))
 
     def _perilobular(self, lung: Field, strength: Field, places: Places) -> Field:
         """Arcs along the borders of lobules; some borders stay free."""
@@ -123,4 +123,6 @@ class SlicePainter:
         return self._solid(lung, strength * np.minimum(filled, 1), places)
 
     def _solid(self, lung: Field, share: Field, places: Places) -> Field:
-        return lung + share * (np.float32(self._hu.solid_hu) + np.float32(16) * self._fine.ravel()[places] - lung)
+        return np.asarray(
+            lung + share * (np.float32(self._hu.solid_hu) + np.float32(16) * self._fine.ravel()[places] - lung)
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -62,14 +63,15 @@ def course_chances(settings: FollowUpSettings, score: float) -> list[float]:
     """
     direction = {"improved": -0.5, "stable": 0.0, "worse": 0.5}
     weights = [
-        course.share * float(np.exp(settings.tilt.value * direction[course.name] * score)) for course in settings.courses
+        course.share * float(np.exp(settings.tilt.value * direction[course.name] * score))
+        for course in settings.courses
     ]
     return [weight / sum(weights) for weight in weights]
 
 
 def later_plan(plan: DiseasePlan, course: Course) -> DiseasePlan:
     """The disease at the second scan. Where its patches are then is ``patches.move_patches``."""
-    grown = {
+    grown: dict[str, Any] = {
         "ground_glass": plan.ground_glass * course.ground_glass,
         "consolidation": plan.consolidation * course.consolidation,
         "reticulation": plan.reticulation * course.fibrosis,

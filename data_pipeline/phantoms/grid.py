@@ -42,7 +42,9 @@ class Grid:
     def slices(self, part: slice) -> Grid:
         """Some slices of this grid, from ``part.start`` to before ``part.stop``."""
         z, y, x = self.origin_mm
-        return Grid((part.stop - part.start, *self.shape[1:]), self.spacing_mm, (z + self.spacing_mm[0] * part.start, y, x))
+        return Grid(
+            (part.stop - part.start, *self.shape[1:]), self.spacing_mm, (z + self.spacing_mm[0] * part.start, y, x)
+        )
 
     def coarsened(self, spacing_mm: float) -> Grid:
         """A grid over the same extent with steps of at least ``spacing_mm``; self where it is coarse already.

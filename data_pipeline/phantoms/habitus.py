@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_pipeline.phantoms.anatomy_settings import load_anatomy_settings
+
 
 @dataclass(frozen=True, slots=True)
 class Habitus:
@@ -36,7 +38,6 @@ class Habitus:
         rib_spacing: Vertical distance of the ribs.
         spine_curve: Depth by which the thoracic spine bows backwards.
         scoliosis: Sideways bow of the spine.
-        asymmetry: Relative width of the right lung over the left.
         inspiration: 1 full inspiration, 0.75 near the end of expiration.
         arms_down: Arms beside the chest.
         is_prone: Lying face down: dependent density moves to the front, the table is in front.
@@ -69,7 +70,6 @@ class Habitus:
     rib_spacing: float
     spine_curve: float
     scoliosis: float
-    asymmetry: float
     inspiration: float
     arms_down: bool
     is_prone: bool
@@ -78,8 +78,8 @@ class Habitus:
     offset: tuple[float, float]
 
 
-def _limited(rng: np.random.Generator, mean: float, deviation: float, low: float, high: float) -> float:
-    return float(np.round(np.clip(rng.normal(mean, deviation), low, high), 5))
+DECIMALS = 5
+SETTING_ONLY = ("inspiration", "expiration", "offset_y", "offset_x")  # drawn, but not fields of their own
 
 
 def draw_habitus(
@@ -102,41 +102,29 @@ def draw_habitus(
         is_expiratory: Scanned near the end of expiration.
 
     Source:
-        Adult chest dimensions: assumed, checked against the lung volumes and body sizes of the real scans in the docs.
+        ``configs/phantoms/anatomy.yaml``.
     """
-    small = 0.91 if is_female else 1.0
-    inspiration = _limited(rng, 0.80, 0.03, 0.72, 0.86) if is_expiratory else _limited(rng, 0.98, 0.025, 0.9, 1.03)
-    height = _limited(rng, 252 * small, 18, 190, 300) * inspiration * (1 - volume_loss)
+    settings = load_anatomy_settings()
+    drawn: dict[str, float] = {}
+    for name in type(settings.habitus).model_fields:
+        row = getattr(settings.habitus, name)
+        value = row.middle(is_female=is_female, age_years=age_years) + row.sd * rng.standard_normal()
+        drawn[name] = float(np.round(np.clip(value, row.low, row.high), DECIMALS))
+    inspiration = drawn["expiration" if is_expiratory else "inspiration"]
+    held, lost = min(inspiration, 1.0), settings.expiration
+    drawn["lung_height"] = round(drawn["lung_height"] * inspiration * (1 - volume_loss), 3)
+    drawn["chest_half_depth"] *= 0.5 + 0.5 * inspiration
+    drawn["heart_radius"] /= 0.6 + 0.4 * inspiration
+    drawn["dome_right"] += lost.dome_mm * (1 - inspiration)
+    drawn["base_density"] += lost.density_hu * (1 - held)
+    drawn["gravity"] *= 1 + lost.gravity_factor * (1 - held)
+    if not is_female:
+        drawn["breast"] = 0.0
     return Habitus(
         is_female=is_female,
-        lung_height=round(height, 3),
-        chest_half_width=_limited(rng, 137 * small, 7, 112, 158),
-        chest_half_depth=_limited(rng, 95 * small, 8, 72, 120) * (0.5 + 0.5 * inspiration),
-        fat=_limited(rng, 19 if is_female else 15, 7, 4, 42),
-        muscle=_limited(rng, 11 if is_female else 15, 3, 6, 24),
-        heart_radius=_limited(rng, 50 * small, 4, 40, 62) / (0.6 + 0.4 * inspiration),
-        aorta_radius=_limited(rng, 12.0 * small + 0.04 * (age_years - 50), 1.2, 8.5, 19),
-        trachea_radius=_limited(rng, 9.0 * small, 0.9, 6.5, 11.5),
-        dome_right=_limited(rng, 62, 8, 42, 84) + 40 * (1 - inspiration),
-        dome_drop=_limited(rng, 11, 5, -2, 24),
-        breast=_limited(rng, 30, 11, 8, 60) if is_female else 0.0,
-        breast_apart=_limited(rng, 82, 8, 66, 104),
-        node=_limited(rng, 3.6, 0.9, 2.0, 6.0),
-        gas=_limited(rng, 9, 8, 0, 24),
-        table_curve=_limited(rng, 0.0006, 0.0004, 0.0, 0.0013),
-        table_depth=_limited(rng, 30, 9, 12, 48),
-        table_half_width=_limited(rng, 210, 15, 180, 240),
-        mattress=_limited(rng, 12, 6, 3, 26),
-        cloth=_limited(rng, 3, 4, 0, 12),
-        atelectasis=_limited(rng, -1, 5, 0, 10),
-        rib_spacing=_limited(rng, 27 * small, 1.5, 22, 32),
-        spine_curve=_limited(rng, 8 + 0.15 * (age_years - 50), 5, 0, 28),
-        scoliosis=_limited(rng, 0, 4, -12, 12),
-        asymmetry=_limited(rng, 1.04, 0.025, 0.96, 1.12),
-        inspiration=inspiration,
-        arms_down=bool(rng.random() < 0.08),
         is_prone=is_prone,
-        base_density=_limited(rng, -892, 14, -925, -850) + 260 * (1 - min(inspiration, 1.0)),
-        gravity=_limited(rng, 48, 14, 15, 100) * (1 + 1.5 * (1 - min(inspiration, 1.0))),
-        offset=(_limited(rng, 8, 10, -20, 35), _limited(rng, 0, 7, -18, 18)),
+        inspiration=inspiration,
+        arms_down=bool(rng.random() < settings.arms_down.value),
+        offset=(drawn["offset_y"], drawn["offset_x"]),
+        **{name: value for name, value in drawn.items() if name not in SETTING_ONLY},
     )

@@ -11,8 +11,6 @@ from domain.antibodies import AntibodyResult, AntibodyStatus
 from domain.patterns import Pattern
 
 WEAK_GRADE, STRONG_GRADES = 1, (3, 4)
-# Factors on a reader's error rate: in clear scans, and added in unclear ones; about 1 on average (assumed).
-CLEAR_ERRORS, UNCLEAR_ERRORS = 0.75, 0.7
 TREATED = ("no", "yes")
 LABORATORY_KEYS = ("ferritin", "crp", "kl6", "spd", "ldh", "fvc", "dlco", "pf_ratio", "spo2", "duration", "ifn_lambda3")
 DIGITS = {"ferritin": 0, "kl6": 0, "spd": 1, "ldh": 0, "fvc": 1, "dlco": 1, "pf_ratio": 0, "spo2": 0, "crp": 2}
@@ -62,7 +60,7 @@ def measure_antibodies(
         untested = assay.ro52_missing if key == "ro52" else assay.untested_by_default.get(key, 0.0)
         if not has_panel or draws[0] < untested:
             continue
-        is_true = key in truth and draws[1] < assay.sensitivity.get(key, 0.9)
+        is_true = key in truth and draws[1] < assay.sensitivity.get(key, assay.sensitivity_of_rest)
         if not is_true and key != false_key:
             results[key] = AntibodyResult(AntibodyStatus.NEGATIVE, 0)
             continue
@@ -112,9 +110,10 @@ def reader_votes(
         rng: Generator of the readers.
     """
     votes: dict[str, Pattern] = {}
+    errors = settings.reader_errors
     for reader in settings.readers[:num_readers]:
         draw = rng.random(2)
-        if draw[0] >= min((1 - reader.accuracy) * (CLEAR_ERRORS + UNCLEAR_ERRORS * unclear), 0.6):
+        if draw[0] >= min((1 - reader.accuracy) * (errors.clear + errors.unclear * unclear), errors.most):
             votes[reader.name] = pattern
             continue
         wrong = settings.reader_confusions.of(pattern)

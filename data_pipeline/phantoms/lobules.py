@@ -89,8 +89,4 @@ class LobularPainter:
 
     def values(self, cell_mm: float) -> Field:
         """One uniform number per cell."""
-        return np.asarray(
-            cell_tile().value.ravel()[self._placement.lookup(cell_mm, self._z, self._y, self._x)]
-        )
-
-
+        return np.asarray(cell_tile().value.ravel()[self._placement.lookup(cell_mm, self._z, self._y, self._x)])

@@ -6,16 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_pipeline.phantoms.anatomy_settings import load_anatomy_settings
 from data_pipeline.phantoms.body_frame import Box, Frame
 from data_pipeline.phantoms.grid import Field
 from data_pipeline.phantoms.habitus import Habitus
 from data_pipeline.phantoms.shapes import FAR_MM, blend, capsule, circle, ellipsoid, superellipse
 
-MYOCARDIUM_HU, WALL_HU, NODE_HU, PERICARDIUM_HU = 55.0, 35.0, 38.0, 18.0
-PERFUSED_SHARE = 0.3  # share of the contrast of blood that heart muscle takes up
 BETWEEN_LUNGS_MM = (-75.0, 80.0)
 PERICARDIAL_MM = 5.8  # from the heart's surface to the lung
-LEFT_WALL_MM, EPICARDIAL_FAT_MM, PERICARDIUM_MM = 10.0, 3.5, 1.6
 
 # Chambers: (height as a share of lung height, depth as a share of chest depth, mm to the left), half axes as shares of
 # the heart's radius. Right atrium, right ventricle, left atrium; the left ventricle is apart because of its wall.
@@ -53,7 +51,7 @@ class Organs:
         np.copyto(self.values[part], np.float32(hu), where=cavity < 0)
 
 
-def build_mediastinum(habitus: Habitus, frame: Frame, organs: Organs, blood_hu: float, plain_hu: float) -> Field:
+def build_mediastinum(habitus: Habitus, frame: Frame, organs: Organs, blood_hu: float) -> Field:
     """Add heart and vessels to the organs.
 
     Args:
@@ -61,19 +59,22 @@ def build_mediastinum(habitus: Habitus, frame: Frame, organs: Organs, blood_hu: 
         frame: Its curves on the grid.
         organs: Gets the new ones.
         blood_hu: HU of blood, raised by contrast.
-        plain_hu: HU of blood without contrast.
 
     Returns:
         Distance to all that keeps the lungs apart, fat included.
     """
     apart = _fat(habitus, frame)
-    part, heart, here = _heart(habitus, frame, organs, blood_hu, plain_hu)
+    part, heart, here = _heart(habitus, frame, organs, blood_hu)
     apart[part] = np.minimum(apart[part], blend(heart - PERICARDIAL_MM, here, 8.0))
     _vessels(habitus, frame, organs, apart, blood_hu)
     for height, depth, x in NODES:
         part, there = frame.part((height - 0.06, height + 0.06), x=(-50, 60))
         centre = _from(there, habitus, (height, depth, x))
-        organs.add(ellipsoid(centre, (habitus.node, habitus.node * 0.8, habitus.node * 1.2)), NODE_HU, part)
+        organs.add(
+            ellipsoid(centre, (habitus.node, habitus.node * 0.8, habitus.node * 1.2)),
+            load_anatomy_settings().tissues.node,
+            part,
+        )
     return apart
 
 
@@ -108,12 +109,11 @@ def _fat(habitus: Habitus, frame: Frame) -> Field:
     return apart
 
 
-def _heart(
-    habitus: Habitus, frame: Frame, organs: Organs, blood_hu: float, plain_hu: float
-) -> tuple[Box, Field, Field]:
+def _heart(habitus: Habitus, frame: Frame, organs: Organs, blood_hu: float) -> tuple[Box, Field, Field]:
     """Four chambers, muscle of the left ventricle, pericardium over a layer of fat."""
     part, there = frame.part((-1.0, 0.62), y=(-170, 110), x=(-120, 150))
-    radius = habitus.heart_radius
+    settings = load_anatomy_settings()
+    walls, radius = settings.walls, habitus.heart_radius
     chambers = [
         ellipsoid(_from(there, habitus, place), (radius * size[0], radius * size[1], radius * size[2]))
         for place, size in CHAMBERS
@@ -124,13 +124,14 @@ def _heart(
     heart = np.minimum(left, middle)  # the septum lies between the chambers
     for chamber in chambers:
         heart = blend(heart, chamber, 18.0)
-    sac = np.abs(heart - np.float32(EPICARDIAL_FAT_MM + PERICARDIUM_MM / 2)) - np.float32(PERICARDIUM_MM / 2)
-    organs.add(sac, PERICARDIUM_HU, part)
-    muscle_hu = MYOCARDIUM_HU + PERFUSED_SHARE * (blood_hu - plain_hu)
+    half = walls.pericardium_mm / 2
+    sac = np.abs(heart - np.float32(walls.epicardial_fat_mm + half)) - np.float32(half)
+    organs.add(sac, settings.tissues.pericardium, part)
+    muscle_hu = settings.tissues.myocardium + settings.uptake.myocardium * (blood_hu - settings.tissues.blood)
     organs.add(heart, muscle_hu, part)
     organs.carve(np.minimum(np.minimum(chambers[0], chambers[1]), chambers[2]) + 2, blood_hu, part)
     organs.carve(left, muscle_hu, part)
-    organs.carve(left + LEFT_WALL_MM, blood_hu, part)
+    organs.carve(left + walls.left_ventricle_mm, blood_hu, part)
     pads = np.full((1, 1, 1), FAR_MM, np.float32)
     for side in (-1.0, 1.0):
         pad = ellipsoid(_from(there, habitus, (0.17, -0.52, 8 + side * 46.0)), (26, 20, 22))
@@ -176,12 +177,16 @@ def _vessels(habitus: Habitus, frame: Frame, organs: Organs, apart: Field, blood
     organs.add(cava, blood_hu, part)
     apart[part] = np.minimum(apart[part], cava - 2)
     part, there = frame.part((arch + 0.05, 2.0), x=BETWEEN_LUNGS_MM)
-    for x_at, depth_at, size in ((-14, -0.12, 6.0), (5, 0.02, 4.0), (19, 0.10, 4.5), (-27, -0.22, 7.5), (22, -0.26, 6.0)):
+    for x_at, depth_at, size in (
+        (-14, -0.12, 6.0),
+        (5, 0.02, 4.0),
+        (19, 0.10, 4.5),
+        (-27, -0.22, 7.5),
+        (22, -0.26, 6.0),
+    ):
         _, y, x = _from(there, habitus, (0.0, depth_at, float(x_at)))
         organs.add(circle(x, y, size + 0 * there.z), blood_hu, part)
     part, there = frame.part(x=BETWEEN_LUNGS_MM)
     behind_y = there.y - there.spine_y
-    organs.add(superellipse(there.x - 5, behind_y + 25, 8.0, 5.0), WALL_HU, part)
+    organs.add(superellipse(there.x - 5, behind_y + 25, 8.0, 5.0), load_anatomy_settings().tissues.vessel_wall, part)
     organs.add(circle(there.x + 7, behind_y + 17, 3.5), blood_hu, part)
-
-

@@ -81,7 +81,9 @@ class _Places:
     def peripheral(self, draw: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """A middle near the rib cage, and no direction."""
         spread = self._settings.place_spread_mm2
-        weight = (1.15 - self._basal * self._height) / (spread + (self._costal - self._settings.peripheral_mm) ** 2) ** 2
+        weight = (1.15 - self._basal * self._height) / (
+            spread + (self._costal - self._settings.peripheral_mm) ** 2
+        ) ** 2
         chosen = _weighted(weight, draw)
         grid = self._anatomy.grid
         centre = np.array(grid.origin_mm) + np.array(grid.spacing_mm) * self._inside[chosen]

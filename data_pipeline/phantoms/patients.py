@@ -111,21 +111,22 @@ def _draw_patient(settings: CohortSettings, clinical: ClinicalSettings, model: H
     rng = stream(settings.seed, index, Stream.CLINICAL)
     arrays = draw_patients(clinical, settings.preset, draw_classes(clinical, settings.preset, 1, rng), rng)
     patient: dict[str, float | str | bool] = {name: values[0].item() for name, values in arrays.items()}
-    entry = clinical.classes[int(arrays["class_index"][0])]
     laboratory = stream(settings.seed, index, Stream.LABORATORY)
-    subtypes = list(entry.subtypes)
-    cumulative = np.cumsum(list(entry.subtypes.values()))
-    patient["subtype"] = subtypes[min(int(np.searchsorted(cumulative, laboratory.random())), len(subtypes) - 1)]
     num_sites = clinical.centre.num_sites[settings.preset]
-    site = int(laboratory.integers(num_sites))
+    num_general = round(clinical.assay.general_sites * num_sites)
+    site = _site(clinical, num_sites, num_general, float(laboratory.random()), is_rapid=float(patient["rapid"]) > 0.5)
     effects = stream(settings.seed, -1, Stream.CLINICAL).standard_normal(num_sites) * clinical.centre.log_hazard_sd
     hazards = model.hazards(arrays, effects[site : site + 1])[0]
     outcome, latent = _draw_outcome(clinical, hazards, stream(settings.seed, index, Stream.OUTCOME))
     class_index = int(arrays["class_index"][0])
     truth = true_antibodies(clinical, class_index, has_ro52=bool(float(patient["ro52"])), rng=laboratory)
-    is_general = site < round(clinical.assay.general_sites * num_sites)
+    is_general = site < num_general
     pattern = Pattern(str(patient["pattern"]))
-    unclear = ambiguity(float(patient["organizing_share"]), clinical.mixture.mixed_from) if pattern is not Pattern.OTHER else 0.3
+    unclear = (
+        ambiguity(float(patient["organizing_share"]), clinical.mixture.mixed_from)
+        if pattern is not Pattern.OTHER
+        else clinical.reader_errors.other_unclear
+    )
     readers = stream(settings.seed, index, Stream.READERS)
     votes = reader_votes(clinical, pattern, unclear, settings.num_readers, readers)
     name = case_name(index)
@@ -141,6 +142,14 @@ def _draw_patient(settings: CohortSettings, clinical: ClinicalSettings, model: H
         outcome=outcome,
     )
     return PatientTruth(index, patient, case, hazards, latent, tuple(sorted(truth)))
+
+
+def _site(clinical: ClinicalSettings, num_sites: int, num_general: int, draw: float, *, is_rapid: bool) -> int:
+    """Hospital of a patient: general ones come first; rapid courses are sent to the specialist ones more often."""
+    weights = np.ones(num_sites)
+    weights[num_general:] = clinical.dependencies.specialist_if_rapid.value if is_rapid else 1.0
+    cumulative = np.cumsum(weights) / weights.sum()
+    return min(int(np.searchsorted(cumulative, draw)), num_sites - 1)
 
 
 def _draw_outcome(

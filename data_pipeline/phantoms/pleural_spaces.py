@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from data_pipeline.phantoms.anatomy import Anatomy
+from data_pipeline.phantoms.anatomy_settings import load_anatomy_settings
 from data_pipeline.phantoms.disease_types import DiseasePlan
 from data_pipeline.phantoms.grid import Field
 from data_pipeline.phantoms.habitus import Habitus
 from data_pipeline.phantoms.textures import smooth_noise
 
-FLUID_HU, GAS_HU = 9.0, -985.0
 MENISCUS = 0.45  # share of lung height up to which fluid creeps
 GAS_LENGTH_MM, GAS_FROM = 11.0, 0.75  # size of the bubbles of mediastinal gas; they are where noise is above this
 
@@ -24,16 +24,19 @@ def with_spaces(anatomy: Anatomy, plan: DiseasePlan, habitus: Habitus, rng: np.r
         habitus: Which side is down.
         rng: Generator of the patient's disease beside the pattern.
     """
+    hu = load_anatomy_settings().tissues
     for side, depth_mm in enumerate(plan.effusion_mm):
         if depth_mm > 0:
             fluid = np.maximum(_effusion(anatomy, habitus, depth_mm), anatomy.lungs)
-            anatomy = anatomy.with_space(_one_side(fluid, anatomy, is_right=side == 0), FLUID_HU, is_in_lung=True)
+            anatomy = anatomy.with_space(
+                _one_side(fluid, anatomy, is_right=side == 0), hu.pleural_fluid, is_in_lung=True
+            )
     if plan.pneumothorax_mm:
         gas = np.maximum(_uppermost(anatomy, habitus, abs(plan.pneumothorax_mm)), anatomy.lungs)
         gas = _one_side(gas, anatomy, is_right=plan.pneumothorax_mm > 0)
-        anatomy = anatomy.with_space(gas, GAS_HU, is_in_lung=True)
+        anatomy = anatomy.with_space(gas, hu.free_gas, is_in_lung=True)
     if plan.has_pneumomediastinum:
-        anatomy = anatomy.with_space(_mediastinal_gas(anatomy, rng), GAS_HU, is_in_lung=False)
+        anatomy = anatomy.with_space(_mediastinal_gas(anatomy, rng), hu.free_gas, is_in_lung=False)
     return anatomy
 
 
@@ -61,7 +64,7 @@ def _uppermost(anatomy: Anatomy, habitus: Habitus, depth_mm: float) -> Field:
     """Distance to gas that floats up against the rib cage."""
     down, _ = _down(anatomy, habitus)
     rise = np.clip(-down / np.float32(habitus.chest_half_depth), -1, 1)
-    return -anatomy.thorax - np.float32(depth_mm) * (np.float32(1.6) * rise - np.float32(0.3))
+    return np.asarray(-anatomy.thorax - np.float32(depth_mm) * (np.float32(1.6) * rise - np.float32(0.3)))
 
 
 def _mediastinal_gas(anatomy: Anatomy, rng: np.random.Generator) -> Field:
@@ -69,4 +72,4 @@ def _mediastinal_gas(anatomy: Anatomy, rng: np.random.Generator) -> Field:
     noise = smooth_noise(anatomy.grid, GAS_LENGTH_MM, rng)
     fat = np.maximum(np.maximum(-anatomy.organs + 1.5, -anatomy.lungs + 1.5), anatomy.thorax + 8)
     low = (np.float32(0.30) - anatomy.base_height) * 100
-    return np.maximum(np.maximum(fat, low), (np.float32(GAS_FROM) - noise) * np.float32(4))
+    return np.asarray(np.maximum(np.maximum(fat, low), (np.float32(GAS_FROM) - noise) * np.float32(4)))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.phantoms.anatomy import FAT_HU, MUSCLE_HU, Anatomy
+from data_pipeline.phantoms.anatomy import Anatomy
+from data_pipeline.phantoms.anatomy_settings import load_anatomy_settings
 from data_pipeline.phantoms.chest_wall import AIR_HU, table_under
 from data_pipeline.phantoms.disease import DiseaseMaps
 from data_pipeline.phantoms.disease_settings import DiseaseSettings
@@ -20,12 +21,6 @@ from data_pipeline.phantoms.shapes import coverage
 from data_pipeline.phantoms.textures import smooth_noise
 from data_pipeline.phantoms.trees import Tubes, draw_tubes
 
-SKIN_HU = np.float32(20.0)
-CLOTH_HU = np.float32(-860.0)
-VESSEL_HU, AIRWAY_WALL_HU, LUMEN_HU = np.float32(45), np.float32(20), np.float32(-985)
-ATELECTASIS_HU = np.float32(260.0)  # what dependent opacity adds at the pleura
-FISSURE_MM = 0.7  # thickness of two layers of pleura with what lies between (assumed)
-FISSURE_HU = np.float32(520.0)  # what they add to the lung where they fill a voxel
 FINE_MM, FINE_STEP_MM = 3.5, 1.6  # size of the finest texture, and of the grid it is drawn on
 AROUND_LUNGS_MM = 14.0  # vessels and airways are drawn this far outside
 AROUND_BODY_MM = 16.0
@@ -94,7 +89,7 @@ class Renderer:
     """Composes slices. Holds what every slice needs."""
 
     def __init__(self, grid: Grid, contents: Contents, rng: np.random.Generator) -> None:
-        self._grid, self._in = grid, contents
+        self._grid, self._in, self._settings = grid, contents, load_anatomy_settings()
         anatomy = contents.anatomy
         self._sampler = SliceSampler(anatomy.grid, grid)
         self._width = float(np.cbrt(np.prod(grid.spacing_mm)))
@@ -132,8 +127,9 @@ class Renderer:
         return Phantom(hu, lungs, disease, self._body_window)
 
     def _body(self, index: int, out: Field) -> tuple[Field, tuple[Field, Field]]:
-        """Everything but lungs, vessels and airways; gives back the skin's distance and the noise, in the body's box."""
+        """Everything but lungs, vessels and airways; gives back the skin's distance and the noise in the body's box."""
         anatomy, width, place = self._in.anatomy, self._width, self._body_window
+        hu = self._settings.tissues
 
         def sample(field: Field) -> Field:
             return self._sampler.slice(field, index, place)
@@ -144,15 +140,15 @@ class Renderer:
         mottle, streaks = sample(self._in.lobules.mottle), sample(self._in.lobules.streaks)
         if self._in.habitus.cloth > 0:
             gap = np.float32(self._in.habitus.cloth) + np.float32(1.3) * mottle
-            window += self._thin_sheet(np.abs(body - np.maximum(gap, 1.5)), 0.7) * (CLOTH_HU - AIR_HU)
+            window += self._thin_sheet(np.abs(body - np.maximum(gap, 1.5)), 0.7) * (np.float32(hu.cloth) - AIR_HU)
         muscle = sample(anatomy.muscle) + 4 * np.clip(np.abs(streaks) - np.float32(1.3), 0, 2)
-        tissue = np.float32(FAT_HU) + np.float32(8) * streaks
-        tissue += coverage(muscle, width) * (np.float32(MUSCLE_HU) + np.float32(5) * mottle - tissue)
+        tissue = np.float32(hu.fat) + np.float32(8) * streaks
+        tissue += coverage(muscle, width) * (np.float32(hu.muscle) + np.float32(5) * mottle - tissue)
         organs = coverage(sample(anatomy.organs), width)
         tissue += organs * (sample(anatomy.organ_hu) + np.float32(4) * streaks - tissue)
         bones = coverage(sample(anatomy.bones), width)
         tissue += bones * (sample(anatomy.bone_hu) * (1 + np.float32(0.08) * streaks) - tissue)
-        tissue += coverage(np.abs(body + 1) - 1, width) * (SKIN_HU - tissue)
+        tissue += coverage(np.abs(body + 1) - 1, width) * (np.float32(hu.skin) - tissue)
         window += coverage(body, width) * (tissue - window)
         return body, (mottle, streaks)
 
@@ -167,23 +163,24 @@ class Renderer:
     ) -> None:
         """Lungs with disease, vessels and airways, inside the box around the lungs."""
         place, inner, within = self._window, self._inner, index - self._slices.start
+        hu = self._settings.tissues
         window = out[place.rows, place.columns]
         noise = (noise[0][inner.rows, inner.columns], noise[1][inner.rows, inner.columns])
         edge = self._sampler.slice(self._in.anatomy.lungs, index, place)
         lung, label = self._lung(index, noise)
         window += coverage(edge, self._width) * (lung - window)
         near = coverage(edge - 12, 4.0)
-        window += self._vessels[within] * near * (np.maximum(window, VESSEL_HU) - window)
-        window += self._walls[within] * near * (np.maximum(window, AIRWAY_WALL_HU) - window)
+        window += self._vessels[within] * near * (np.maximum(window, np.float32(hu.lung_vessel)) - window)
+        window += self._walls[within] * near * (np.maximum(window, np.float32(hu.airway_wall)) - window)
         body = coverage(skin[inner.rows, inner.columns] + 6, self._width)
-        window += self._lumen[within] * body * (LUMEN_HU - window)
+        window += self._lumen[within] * body * (np.float32(hu.lumen) - window)
         is_lung = edge < 0
         lungs[place.rows, place.columns] = is_lung * self._side
         disease[place.rows, place.columns] = is_lung * label
 
     def _lung(self, index: int, noise: tuple[Field, Field]) -> tuple[Field, NDArray[np.uint8]]:
         """Parenchyma with disease, and the label of each pixel."""
-        habitus, anatomy = self._in.habitus, self._in.anatomy
+        habitus, anatomy, body = self._in.habitus, self._in.anatomy, self._settings
 
         def sample(field: Field) -> Field:
             return self._sampler.slice(field, index, self._window)
@@ -193,11 +190,11 @@ class Renderer:
         dependent = np.clip(np.float32(0.5) + side * y / np.float32(2 * habitus.chest_half_depth), 0, 1)
         fine = self._fine_sampler.slice(self._fine, index - self._slices.start)
         lung = np.float32(habitus.base_density) + np.float32(habitus.gravity) * dependent * dependent
-        lung = lung + np.float32(11) * noise[0] + np.float32(14) * fine
-        lung += self._thin_sheet(sample(anatomy.fissures), FISSURE_MM) * FISSURE_HU
+        lung = lung + np.float32(body.texture.mottle_hu) * noise[0] + np.float32(body.texture.grain_hu) * fine
+        lung += self._thin_sheet(sample(anatomy.fissures), body.walls.fissure_mm) * np.float32(body.tissues.fissure)
         if habitus.atelectasis > 0:
             near = np.clip(1 + sample(anatomy.thorax) / np.float32(habitus.atelectasis), 0, 1)
-            lung += near * np.clip(4 * dependent - np.float32(3), 0, 1) * ATELECTASIS_HU
+            lung += near * np.clip(4 * dependent - np.float32(3), 0, 1) * np.float32(body.tissues.atelectasis)
         painter = SlicePainter(
             lung,
             maps=self._in.maps,

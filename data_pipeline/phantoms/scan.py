@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.phantoms.acquisition import AcquisitionPlan
-from data_pipeline.phantoms.anatomy import BLOOD_HU, build_anatomy
+from data_pipeline.phantoms.anatomy import build_anatomy
 from data_pipeline.phantoms.disease import paint_disease
 from data_pipeline.phantoms.disease_settings import load_disease_settings
 from data_pipeline.phantoms.disease_types import DiseasePlan
@@ -95,15 +95,13 @@ def make_scan(
     """
     settings = load_disease_settings()
     grid = object_grid(habitus, plan)
-    anatomy = build_anatomy(habitus, grid.coarsened(COARSE_MM), blood_hu=plan.blood_hu or BLOOD_HU)
+    anatomy = build_anatomy(habitus, grid.coarsened(COARSE_MM), blood_hu=plan.blood_hu)
     trees = grow_trees(anatomy, habitus, plan.num_tips, settings.airways, stream(seed, patient_index, Stream.TREES))
     anatomy = with_spaces(anatomy, disease, habitus, stream(seed, patient_index, Stream.SPACES))
     texture = stream(seed, patient_index, Stream.TEXTURE)
     lobules = Lobules.draw(anatomy.grid, settings.lobules.warp_mm, texture)
     first = later.first if later else disease
-    patches = draw_patches(
-        first, anatomy, trees.airways, settings.patches, stream(seed, patient_index, Stream.PATCHES)
-    )
+    patches = draw_patches(first, anatomy, trees.airways, settings.patches, stream(seed, patient_index, Stream.PATCHES))
     if later:
         moves = stream(seed, later.stream_index, Stream.PATCHES)
         patches = move_patches(patches, later.patch_volume, anatomy, disease, trees.airways, settings, moves)

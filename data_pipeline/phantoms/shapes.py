@@ -65,9 +65,7 @@ def blend(one: Field, other: Field, width_mm: float) -> Field:
     return np.asarray(other + share * (one - other) - np.float32(width_mm) * share * (1 - share))
 
 
-def capsule(
-    offsets: tuple[Field, Field, Field], end_mm: tuple[float, float, float], radius_mm: float
-) -> Field:
+def capsule(offsets: tuple[Field, Field, Field], end_mm: tuple[float, float, float], radius_mm: float) -> Field:
     """Signed distance to a straight tube with round ends.
 
     Args:
@@ -85,7 +83,7 @@ def capsule(
 def bump(value: Field, centre: float, half_width: float) -> Field:
     """1 at the centre, falling as a parabola to 0 at ``half_width`` from it."""
     scaled = (value - np.float32(centre)) * np.float32(1 / half_width)
-    return np.clip(1 - scaled * scaled, 0, 1)
+    return np.asarray(np.clip(1 - scaled * scaled, 0, 1))
 
 
 def coverage(distance: Field, width_mm: float) -> Field:
