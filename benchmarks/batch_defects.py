@@ -37,7 +37,12 @@ NUM_DIFFERENT = 40  # phantoms made; each is copied into the archive several tim
 REFUSED_THOUGH_MILD = {  # the planted form is the severe one of a code that comes in two
     QualityCode.REPEATED_POSITIONS, QualityCode.MIXED_ORIENTATION, QualityCode.MIXED_MATRIX,
 }  # fmt: skip
-REFUSED_AS = {QualityCode.NOT_A_CT_VOLUME: QualityCode.NOT_HU}  # an unsigned mask is refused from its header
+REFUSED_AS = {
+    QualityCode.NOT_A_CT_VOLUME: QualityCode.NOT_HU,  # an unsigned mask is refused from its header
+    QualityCode.MIXED_ORIENTATION: QualityCode.MISSING_SLICES,  # the stack that is left has holes; the code stands
+    QualityCode.MIXED_MATRIX: QualityCode.MISSING_SLICES,  # beside, in series.csv
+    QualityCode.MASK_FAILED: QualityCode.NOT_CHEST,  # a chest without lungs is noticed before lungs are looked for
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,8 @@ def must_be(code: QualityCode, severity: dict[str, str]) -> str:
 def is_right(code: QualityCode, wanted: str, found: Outcome) -> bool:
     """The study is where it must be, and the code is said."""
     if wanted == "refused":
-        return ("failures", REFUSED_AS.get(code, code).value) in found.rows
+        told = ("failures", REFUSED_AS.get(code, code).value) in found.rows
+        return told and (code not in REFUSED_THOUGH_MILD or code.value in found.beside)
     used = [codes for where, codes in found.rows if where == "predictions"]
     said = {part for codes in used for part in codes.split(";")} | found.beside
     return len(used) == 1 and code.value in said
