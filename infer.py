@@ -9,7 +9,7 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from domain.specs import PreprocessSpec
 from domain.strict_yaml import load_settings
 from inference.arguments import parse, settings_of
 from inference.dry_run import estimate_run
-from inference.incoming import fetch, receive, send_results
+from inference.incoming import KeepStudies, fetch, keep_all, receive, send_results
 from inference.ledger import CASES, PRIVATE
 from inference.machine import shares_network
 from inference.merging import merge_runs
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 
 NO_MODEL = "no model: lungs and quantitative CT only"
 logger = logging.getLogger("infer")
-KeepStudies = Callable[[list[Study]], list[Study]]
 
 
 # ------------------------------------------------------------------------------------------------ one study
@@ -285,7 +284,7 @@ class Session:
         assert row.case is not None
         return artefact.answer(row.case)
 
-    def run(self, keep: KeepStudies = lambda studies: studies) -> RunSummary:
+    def run(self, keep: KeepStudies = keep_all) -> RunSummary:
         """Find, run, report.
 
         Args:
@@ -293,7 +292,7 @@ class Session:
         """
         args = self.args
         found, rows = self.find_studies()
-        studies = keep(self.studies_of(rows))
+        studies = keep([(study, row.files) for study, row in zip(self.studies_of(rows), rows, strict=True)])
         # Parts of one run may share a folder: each writes the same tables, whole.
         write_series(args.out, found.series, found.files)
         write_keys(args.out, [(self.key_of(row), row.shown_series) for row in rows if row.shown_series])

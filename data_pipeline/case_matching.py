@@ -51,6 +51,12 @@ class MatchedCase:
         """The series that leads back to the source, also of a study that was refused; None without a study."""
         return None if self.study is None else self.study.series[0]
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files of all series of the study, an archive for its members; none without a study."""
+        series = () if self.study is None else self.study.series
+        return tuple(dict.fromkeys(Path(name.split(MEMBER_SEPARATOR)[0]) for one in series for name in one.files))
+
 
 def group_studies(series: Sequence[SeriesRef]) -> tuple[Study, ...]:
     """Series by study, in order of first appearance."""
@@ -86,7 +92,7 @@ def _match_row(case: Case, by_name: Mapping[str | Path, Sequence[Study]], scans:
     if case.scan is None:
         return MatchedCase(case, None)
     by_uid, by_place = by_name.get(case.scan, ()), by_name.get((scans / case.scan).resolve(), ())
-    found = list(dict.fromkeys((*by_uid, *by_place)))
+    found = list({study.study_key: study for study in (*by_uid, *by_place)}.values())
     if not found:
         message = f"no CT series stands at the place the case table names for {case.case_id}; correct its scan column"
         return MatchedCase(case, None, StudyError(Stage.SELECT, QualityCode.SCAN_NOT_FOUND, message))

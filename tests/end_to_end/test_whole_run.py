@@ -108,6 +108,15 @@ def test_ray_gives_the_same_bytes(trained: Trained, inferred: Path, tmp_path: Pa
     assert cases_of(tmp_path) == cases_of(inferred)
 
 
+def test_every_result_follows_the_published_schema(inferred: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    schema = json.loads((ROOT / "docs" / "schema" / "case.schema.json").read_text())
+    paths = sorted((inferred / "cases").glob("*.json"))
+    assert len(paths) == NUM_TEST_PATIENTS
+    for path in paths:
+        jsonschema.validate(json.loads(path.read_text()), schema)
+
+
 def cases_of(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (out / "cases").iterdir()}
 
