@@ -9,7 +9,7 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from domain.specs import PreprocessSpec, digest_of
 from domain.strict_yaml import load_settings
 from inference.arguments import parse, settings_of
 from inference.dry_run import estimate_run
-from inference.incoming import fetch, receive, send_results
+from inference.incoming import KeepStudies, fetch, keep_all, receive, send_results
 from inference.ledger import CASES, PRIVATE
 from inference.machine import shares_network
 from inference.merging import merge_runs
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
 
 NO_MODEL = "no model: lungs and quantitative CT only"
 logger = logging.getLogger("infer")
-KeepStudies = Callable[[list[Study]], list[Study]]
 
 
 # ------------------------------------------------------------------------------------------------ one study
@@ -256,8 +255,8 @@ class Session:
             return partial(model_client, model, places), partial(SharedNetwork, model, device)
         return partial(ModelWorker, model, device, places), None
 
-    def find_studies(self) -> tuple[Survey, list[Study]]:
-        """All headers and the case table, as one entry per study and per row; what is decided already is a result.
+    def find_studies(self) -> tuple[Survey, list[MatchedCase]]:
+        """All headers and the case table, as one entry per study and per row.
 
         Raises:
             InputError: The case table is wrong, or there is nothing that could be a scan.
@@ -277,14 +276,22 @@ class Session:
                 f"{args.scans}: holds no CT series ({len(found.files)} files, {unreadable} of them damaged). "
                 f"`python -m data_pipeline inspect {args.scans}` lists what became of each file"
             )
-        artefact = TableArtefact(args.model)
-        return found, [self._study(row, artefact) for row in match_cases(cases, found.series, args.scans)]
+        return found, list(match_cases(cases, found.series, args.scans))
 
     def _read_table(self) -> tuple[Case, ...]:
         return read_cases(self.args.cases, self.facts.antibodies, self.facts.covariates, load_pattern_vocabulary())
 
+    def key_of(self, row: MatchedCase) -> str:
+        """The case table's name of it, else a key that only the secret leads back from."""
+        return row.case.case_id if row.case else case_key(self.secret, study_name(row))
+
+    def studies_of(self, rows: Sequence[MatchedCase]) -> list[Study]:
+        """What is to be run, in order; what is decided already is a result."""
+        artefact = TableArtefact(self.args.model)
+        return [self._study(row, artefact) for row in rows]
+
     def _study(self, row: MatchedCase, artefact: TableArtefact) -> Study:
-        key = row.case.case_id if row.case else case_key(self.secret, study_name(row))
+        key = self.key_of(row)
         if row.problem is not None:
             return refused(key, row.problem, self.facts.trained_on)
         if row.series is not None:
@@ -292,18 +299,18 @@ class Session:
         assert row.case is not None
         return artefact.answer(row.case)
 
-    def run(self, keep: KeepStudies = lambda studies: studies) -> RunSummary:
+    def run(self, keep: KeepStudies = keep_all) -> RunSummary:
         """Find, run, report.
 
         Args:
             keep: Which of the studies found are to be run now.
         """
         args = self.args
-        found, studies = self.find_studies()
-        studies = keep(studies)
-        if args.shard is None:
-            write_series(args.out, found.series, found.files)
-            write_keys(args.out, [study for study in studies if isinstance(study, StudyTask)])
+        found, rows = self.find_studies()
+        studies = keep([(study, row.files) for study, row in zip(self.studies_of(rows), rows, strict=True)])
+        # Parts of one run may share a folder: each writes the same tables, whole.
+        write_series(args.out, found.series, found.files)
+        write_keys(args.out, [(self.key_of(row), row.shown_series) for row in rows if row.shown_series])
         log = open_log(args.out)
         try:
             make_worker, make_handler = self.workers(studies)
@@ -391,9 +398,10 @@ def main(arguments: Sequence[str]) -> ExitCode:
         facts = ModelFacts.of(args.model, without_model=NO_MODEL)
         facts.digests["policy"] = digest_of(load_policy(args.policy).model_dump(mode="json"))
         with StepProgress() as progress:
-            session = Session(args, settings, facts, run_secret(args.out, args.secret), progress)
+            secret = run_secret(args.out, args.secret, is_kept=not args.dry_run)
+            session = Session(args, settings, facts, secret, progress)
             if args.dry_run:
-                _, studies = session.find_studies()
+                studies = session.studies_of(session.find_studies()[1])
                 options = RunOptions(shard=args.shard)
                 print("\n".join(estimate_run(studies, args.out, settings, facts.digests, options).sentences()))
                 return ExitCode.OK
@@ -403,6 +411,8 @@ def main(arguments: Sequence[str]) -> ExitCode:
         if args.send_back:
             send_results(args.from_dicomweb, args.out, print)
     print(summary.sentence)
+    if summary.was_interrupted:
+        print("interrupted; what is done is kept: run the same command again to go on")
     print(f"look at {args.out / ('report.html' if 'html' in settings.formats else 'cases')}")
     return summary.exit_code
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from data_pipeline.discovery import survey
 from data_pipeline.phantoms import generate_cohort
 from domain.records import StudyTask
 
+UID = re.compile(rb"(2\.25\.\d{26,34})(\d{4})(?!\d)")  # of the phantom writer: 2.25 and a random number
 SizeName = Literal["tiny", "small", "full"]
 
 
@@ -28,6 +32,31 @@ def tasks_in(scans: Path, num_studies: int) -> list[StudyTask]:
     if not chosen:
         raise SystemExit(f"no usable study in {scans}")
     return [StudyTask(f"study-{index:05d}", chosen[index % len(chosen)]) for index in range(num_studies)]
+
+
+def distinct_copies(originals: Path, archive: Path, num_studies: int) -> list[Path]:
+    """Studies of their own made from a few phantoms: other UIDs and other pixels, one folder each."""
+    folders = sorted(path for path in (originals / "scans").iterdir() if path.is_dir())
+    targets = []
+    for index in range(num_studies):
+        target = archive / f"{index:05d}"
+        target.mkdir(parents=True)
+        for path in sorted(folders[index % len(folders)].rglob("*.dcm")):
+            (target / path.name).write_bytes(as_another_study(path.read_bytes(), index))
+        targets.append(target)
+    return targets
+
+
+def as_another_study(content: bytes, index: int) -> bytes:
+    """An uncompressed phantom slice with every UID of its own moved by ``index``, and its last two pixels too."""
+    changed = bytearray(UID.sub(lambda found: found[1] + _moved(found[2], index), content))
+    last = np.frombuffer(changed, dtype="<i2", count=2, offset=len(changed) - 4)
+    changed[-4:] = (last + np.array([index % 32, index // 32 % 32])).astype("<i2").tobytes()
+    return bytes(changed)
+
+
+def _moved(digits: bytes, index: int) -> bytes:
+    return f"{(int(digits) + 7919 * index) % 10000:04d}".encode()  # 7919 is prime: no two of 10,000 copies meet
 
 
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

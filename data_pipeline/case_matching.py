@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,17 @@ class MatchedCase:
         """The series to read, or None where there is a problem."""
         return None if self.problem or self.study is None else self.study.chosen
 
+    @property
+    def shown_series(self) -> SeriesRef | None:
+        """The series that leads back to the source, also of a study that was refused; None without a study."""
+        return None if self.study is None else self.study.series[0]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files of all series of the study, an archive for its members; none without a study."""
+        series = () if self.study is None else self.study.series
+        return tuple(dict.fromkeys(Path(name.split(MEMBER_SEPARATOR)[0]) for one in series for name in one.files))
+
 
 def group_studies(series: Sequence[SeriesRef]) -> tuple[Study, ...]:
     """Series by study, in order of first appearance."""
@@ -70,16 +81,18 @@ def match_cases(cases: Sequence[Case], series: Sequence[SeriesRef], scans: Path)
         problem. A row without a ``scan`` is an entry without a study and without a problem.
     """
     studies = group_studies(series)
-    rows = [_match_row(case, studies, scans) for case in cases]
+    by_name = _studies_by_name(studies) if cases else {}
+    rows = [_match_row(case, by_name, scans) for case in cases]
     taken = {row.study.study_key for row in rows if row.study is not None}
     rest = [_usable(None, study) for study in studies if study.study_key not in taken]
     return (*rows, *rest)
 
 
-def _match_row(case: Case, studies: Sequence[Study], scans: Path) -> MatchedCase:
+def _match_row(case: Case, by_name: Mapping[str | Path, Sequence[Study]], scans: Path) -> MatchedCase:
     if case.scan is None:
         return MatchedCase(case, None)
-    found = [study for study in studies if _is_named_by(study, case.scan, scans)]
+    by_uid, by_place = by_name.get(case.scan, ()), by_name.get((scans / case.scan).resolve(), ())
+    found = list({study.study_key: study for study in (*by_uid, *by_place)}.values())
     if not found:
         message = f"no CT series stands at the place the case table names for {case.case_id}; correct its scan column"
         return MatchedCase(case, None, StudyError(Stage.SELECT, QualityCode.SCAN_NOT_FOUND, message))
@@ -94,13 +107,19 @@ def _usable(case: Case | None, study: Study) -> MatchedCase:
     return MatchedCase(case, study, None if study.chosen else study.refusal())
 
 
-def _is_named_by(study: Study, scan: str, scans: Path) -> bool:
-    place = (scans / scan).resolve()
-    for series in study.series:
-        if scan == series.identity.study_uid:
-            return True
-        for file in series.files[:1]:
-            path = Path(file.split(MEMBER_SEPARATOR)[0]).resolve()
-            if path == place or place in path.parents:
-                return True
-    return False
+def _studies_by_name(studies: Sequence[Study]) -> dict[str | Path, list[Study]]:
+    """Every name a row can call a study by: its UID, its first file, and every folder above that.
+
+    Each file is looked at once: a table of ten thousand rows against as many studies is ordinary.
+    """
+    by_name: dict[str | Path, list[Study]] = {}
+    for study in studies:
+        names: set[str | Path] = set()
+        for series in study.series:
+            names.add(series.identity.study_uid)
+            for file in series.files[:1]:
+                path = Path(file.split(MEMBER_SEPARATOR)[0]).resolve()
+                names.update((path, *path.parents))
+        for name in names:
+            by_name.setdefault(name, []).append(study)
+    return by_name

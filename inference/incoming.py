@@ -8,10 +8,15 @@ from pathlib import Path
 
 from inference.ledger import PRIVATE
 from inference.runner import Study
-from inference.watching import WatchTimes, follow
+from inference.watching import Arriving, WatchTimes, follow
 
-KeepStudies = Callable[[list[Study]], list[Study]]
+KeepStudies = Callable[[Sequence[Arriving]], list[Study]]
 Say = Callable[[str], None]
+
+
+def keep_all(arriving: Sequence[Arriving]) -> list[Study]:
+    """Of a folder that nothing arrives in any more."""
+    return [study for study, _ in arriving]
 
 
 def receive(args: argparse.Namespace, run_round: Callable[[KeepStudies], None], say: Say) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from domain.errors import OutputFolderError
-from domain.records import FileRecord, SeriesRef, StudyTask
+from domain.records import FileRecord, SeriesRef
 from domain.series_rows import FILE_COLUMNS, SERIES_COLUMNS, Cell, file_row, series_row
 from domain.whole_files import write_whole
 
@@ -26,12 +26,13 @@ KEY_COLUMNS = ("case_key", "study_uid", "series_uid", "patient_id", "study_date"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def run_secret(out_dir: Path, given: str | None = None) -> str:
+def run_secret(out_dir: Path, given: str | None = None, *, is_kept: bool = True) -> str:
     """The secret that keys are made with: as given, else the one kept in ``private/``, made there when missing.
 
     Args:
         out_dir: ``OUT``.
         given: Set it to the content of another run's ``private/secret.txt`` and both runs share keys.
+        is_kept: False writes nothing: a folder without a secret gets one that is forgotten again.
 
     Raises:
         OutputFolderError: The given secret is too short, differs from the kept one, or nothing can be written.
@@ -39,6 +40,8 @@ def run_secret(out_dir: Path, given: str | None = None) -> str:
     path = out_dir / PRIVATE / SECRET_FILE
     if given is not None and len(given.strip()) < SHORTEST_SECRET:
         raise OutputFolderError(f"a key secret has at least {SHORTEST_SECRET} characters, found {len(given.strip())}")
+    if not is_kept and not path.exists():
+        return given.strip() if given else secrets.token_hex(32)
     try:
         _create_once(path, (given.strip() if given else secrets.token_hex(32)) + "\n")
     except OSError as error:
@@ -76,14 +79,18 @@ def case_key(secret: str, study_uid: str) -> str:
     return hmac.new(secret.encode(), study_uid.encode(), hashlib.sha256).hexdigest()[:KEY_LENGTH]
 
 
-def write_keys(out_dir: Path, tasks: Iterable[StudyTask]) -> None:
-    """``private/keys.csv``: the only way back from a case key to a person."""
+def write_keys(out_dir: Path, keyed: Iterable[tuple[str, SeriesRef]]) -> None:
+    """``private/keys.csv``: the only way back from a case key to a person.
+
+    Args:
+        out_dir: ``OUT``.
+        keyed: Case key, and the series that was chosen for it, or refused.
+    """
     rows = []
-    for task in tasks:
-        identity = task.series.identity
+    for key, series in keyed:
+        identity = series.identity
         facts = (identity.study_uid, identity.series_uid, identity.patient_id, identity.study_date)
-        row = (task.case_key, *facts, task.series.series_key, identity.path)
-        rows.append(dict(zip(KEY_COLUMNS, row, strict=True)))
+        rows.append(dict(zip(KEY_COLUMNS, (key, *facts, series.series_key, identity.path), strict=True)))
     _write_table(out_dir / PRIVATE / "keys.csv", KEY_COLUMNS, rows)
 
 

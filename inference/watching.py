@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from domain.records import CaseResult, StudyTask
 from inference.runner import Study
 
 logger = logging.getLogger(__name__)
 
+Arriving = tuple[Study, tuple[Path, ...]]  # a study, and the files of all its series
 Fingerprint = tuple[tuple[str, int, int], ...]  # name, size, time of change of every file
 
 
@@ -44,24 +44,27 @@ class GrowthWatch:
     _seen: dict[str, tuple[Fingerprint, float]] = field(default_factory=dict)
     num_growing: int = 0
 
-    def complete(self, studies: Iterable[Study]) -> list[Study]:
-        """The studies that have stopped growing, in their order; a result among them counts as complete."""
+    def complete(self, arriving: Iterable[Arriving]) -> list[Study]:
+        """The studies that have stopped growing, in their order.
+
+        One that is refused as it stands, for missing slices perhaps, may still be growing too.
+        """
         now, ready, growing = self.clock(), [], 0
-        for study in studies:
-            if isinstance(study, CaseResult) or self._is_quiet(study, now):
+        for study, files in arriving:
+            if self._is_quiet(study.case_key, files, now):
                 ready.append(study)
             else:
                 growing += 1
         self.num_growing = growing
         return ready
 
-    def _is_quiet(self, study: StudyTask, now: float) -> bool:
-        found = fingerprint_of(Path(name) for name in study.series.files)
-        before, since = self._seen.get(study.case_key, (None, now))
+    def _is_quiet(self, key: str, files: Iterable[Path], now: float) -> bool:
+        found = fingerprint_of(files)
+        before, since = self._seen.get(key, (None, now))
         if found != before:
             since = now
-        self._seen[study.case_key] = (found, since)
-        return now - since >= self.quiet_s
+        self._seen[key] = (found, since)
+        return not found or now - since >= self.quiet_s
 
 
 def fingerprint_of(paths: Iterable[Path]) -> Fingerprint:

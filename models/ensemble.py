@@ -176,8 +176,13 @@ def stacked(parts: Sequence[Tensor]) -> NDArray[np.float64]:
 @contextmanager
 def fixed_kernels() -> Iterator[None]:
     """Convolutions by the same deterministic kernel each time, whatever ran before."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    cudnn.benchmark, cudnn.deterministic = False, True
+    try:
         yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before
 
 
 def settle_batch_size(ensemble: Ensemble, image: Tensor, quantity: Tensor) -> int:

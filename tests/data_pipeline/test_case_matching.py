@@ -16,10 +16,12 @@ def series(folder: Path, study: str, *, selected: bool = True, findings: tuple[F
 
 
 def test_rows_name_studies_by_folder_or_uid(tmp_path: Path) -> None:
-    found = [series(tmp_path / "a" / "thin", "1"), series(tmp_path / "b", "2")]
+    noticed = (Finding(QualityCode.THICK_SLICES, Severity.WARN, "4 mm", {"slice_thickness_mm": 4.0}),)
+    found = [series(tmp_path / "a" / "thin", "1", findings=noticed), series(tmp_path / "b", "2", findings=noticed)]
     rows = match_cases([Case("x", "x", scan="a"), Case("y", "y", scan="1.2.2")], found, tmp_path)
     assert [row.study.study_key for row in rows if row.study] == ["1", "2"]
     assert all(row.problem is None for row in rows)
+    assert [row.files for row in rows] == [(tmp_path / "a" / "thin" / "1.dcm",), (tmp_path / "b" / "1.dcm",)]
 
 
 def test_a_folder_whose_name_begins_alike_is_not_taken(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -67,14 +68,57 @@ def test_nothing_identifying_stands_outside_private(trained: Trained, inferred: 
 
 
 def test_running_again_resumes_and_changes_no_byte(trained: Trained, inferred: Path) -> None:
-    before = {path.name: path.read_bytes() for path in (inferred / "cases").iterdir()}
+    before = cases_of(inferred)
     answer = command(
         "infer.py", trained.test / "scans", "--model", trained.model, "--cases", trained.test / "cases.csv",
         "--out", inferred, "--device", "cpu",
     )  # fmt: skip
     assert answer.returncode == 0
     assert f"{NUM_TEST_PATIENTS} from an earlier run" in answer.stdout
-    assert {path.name: path.read_bytes() for path in (inferred / "cases").iterdir()} == before
+    assert cases_of(inferred) == before
+
+
+def test_shards_with_other_workers_and_a_shared_network_give_the_same_bytes(
+    trained: Trained, inferred: Path, tmp_path: Path
+) -> None:
+    ways = (["--workers", "1", "--network-process", "shared"], ["--workers", "2", "--network-process", "each"])
+    for number, way in enumerate(ways, start=1):
+        answer = command(
+            "infer.py", trained.test / "scans", "--model", trained.model, "--cases", trained.test / "cases.csv",
+            "--out", tmp_path, "--device", "cpu", "--shard", f"{number}/2", *way,
+        )  # fmt: skip
+        assert answer.returncode == 0, answer.stderr
+    merged = command("infer.py", "--merge", tmp_path, "--out", tmp_path)
+    assert merged.returncode == 0, merged.stderr
+    assert cases_of(tmp_path) == cases_of(inferred)
+    columns = pd.read_csv(inferred / "predictions.csv").columns.difference(["seconds"])
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "predictions.csv")[columns], pd.read_csv(inferred / "predictions.csv")[columns]
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="the cluster extra (ray) is not installed")
+def test_ray_gives_the_same_bytes(trained: Trained, inferred: Path, tmp_path: Path) -> None:
+    answer = command(
+        "infer.py", trained.test / "scans", "--model", trained.model, "--cases", trained.test / "cases.csv",
+        "--out", tmp_path, "--device", "cpu", "--engine", "ray", "--workers", "2",
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    assert cases_of(tmp_path) == cases_of(inferred)
+
+
+def test_every_result_follows_the_published_schema(inferred: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    schema = json.loads((ROOT / "docs" / "schema" / "case.schema.json").read_text())
+    paths = sorted((inferred / "cases").glob("*.json"))
+    assert len(paths) == NUM_TEST_PATIENTS
+    for path in paths:
+        jsonschema.validate(json.loads(path.read_text()), schema)
+
+
+def cases_of(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (out / "cases").iterdir()}
 
 
 def test_evaluation_reads_the_table(trained: Trained, inferred: Path, tmp_path: Path) -> None:

@@ -33,9 +33,14 @@ def test_a_secret_can_be_given_so_that_two_runs_share_keys(tmp_path: Path) -> No
         run_secret(tmp_path / "new", "short")
 
 
+def test_a_dry_run_keeps_no_secret(tmp_path: Path) -> None:
+    assert len(run_secret(tmp_path, is_kept=False)) >= 32
+    assert not list(tmp_path.iterdir())
+
+
 def test_keys_lead_back_to_the_patient_and_series_say_what_was_found(tmp_path: Path) -> None:
     task = make_task(tmp_path / "in", "a")
-    write_keys(tmp_path, [task])
+    write_keys(tmp_path, [(task.case_key, task.series)])
     write_series(tmp_path, [task.series])
     with (tmp_path / "private" / "keys.csv").open() as stream:
         rows = list(csv.DictReader(stream))

@@ -5,10 +5,14 @@ from pathlib import Path
 import runner_workers
 from runner_workers import make_task, task_of
 
-from domain.records import CaseStatus
+from domain.records import CaseResult, CaseStatus, StudyTask
 from domain.settings import InferSettings
 from inference.runner import RunOptions, RunSummary, run_studies
-from inference.watching import GrowthWatch, WatchTimes, follow
+from inference.watching import Arriving, GrowthWatch, WatchTimes, follow
+
+
+def arriving(*tasks: StudyTask) -> list[Arriving]:
+    return [(task, tuple(Path(name) for name in task.series.files)) for task in tasks]
 
 
 class Clock:
@@ -25,26 +29,38 @@ def test_a_study_is_complete_once_it_has_been_quiet_for_long_enough(tmp_path: Pa
     clock = Clock()
     watch = GrowthWatch(10.0, clock)
     task = make_task(tmp_path, "a")
-    assert watch.complete([task]) == []
+    assert watch.complete(arriving(task)) == []
     clock.now = 9.0
-    assert watch.complete([task]) == []
+    assert watch.complete(arriving(task)) == []
     assert watch.num_growing == 1
     clock.now = 10.0
-    assert watch.complete([task]) == [task]
+    assert watch.complete(arriving(task)) == [task]
 
 
 def test_a_study_that_grows_starts_waiting_anew(tmp_path: Path) -> None:
     clock = Clock()
     watch = GrowthWatch(10.0, clock)
     task, other = make_task(tmp_path, "a"), make_task(tmp_path, "b")
-    watch.complete([task, other])
+    watch.complete(arriving(task, other))
     clock.now = 9.0
     make_task(tmp_path, "a", "ok and one more slice")
-    watch.complete([task, other])
+    watch.complete(arriving(task, other))
     clock.now = 11.0
-    assert watch.complete([task, other]) == [other]
+    assert watch.complete(arriving(task, other)) == [other]
     clock.now = 19.0
-    assert watch.complete([task, other]) == [task, other]
+    assert watch.complete(arriving(task, other)) == [task, other]
+
+
+def test_a_study_that_is_refused_as_it_stands_is_waited_for_too(tmp_path: Path) -> None:
+    clock = Clock()
+    watch = GrowthWatch(10.0, clock)
+    path = tmp_path / "slice1"
+    path.write_text("one")
+    refused = CaseResult(case_key="a", status=CaseStatus.REJECTED)
+    from_a_table = CaseResult(case_key="b", status=CaseStatus.PREDICTED)
+    assert watch.complete([(refused, (path,)), (from_a_table, ())]) == [from_a_table]
+    clock.now = 10.0
+    assert watch.complete([(refused, (path,))]) == [refused]
 
 
 def test_following_a_folder_runs_what_arrives_once_each(tmp_path: Path) -> None:
@@ -53,7 +69,7 @@ def test_following_a_folder_runs_what_arrives_once_each(tmp_path: Path) -> None:
     summaries: list[RunSummary] = []
 
     def run_round(watch: GrowthWatch) -> None:
-        tasks = watch.complete(task_of(path) for path in sorted(incoming.glob("*.txt")))
+        tasks = watch.complete(arriving(*map(task_of, sorted(incoming.glob("*.txt")))))
         worker, settings = runner_workers.CountingWorker(journal), InferSettings(device="cpu")
         options = RunOptions(in_process=True)
         summaries.append(run_studies(tasks, worker, tmp_path / "out", settings, {}, options=options))
