@@ -30,7 +30,7 @@ LUNG_UPPER_HU = -400
 MIN_LUNG_AREA_CM2 = 25.0  # in the slice that shows most; bowel gas and sinuses stay below
 MIN_REGION_ML = 5.0
 CUT_SHARE = 0.15  # lung area in an end slice, of the largest: more means that the scan starts within the lungs
-PIXEL_STEP = 16  # of each slice, for comparing neighbours: 1,024 pixels of 512 x 512
+COMPARED_PIXELS = 16  # along each side of a slice, for comparing neighbours
 COMPARED_UPPER_HU = 300  # bone and metal come and go from slice to slice
 MIN_COMPARED_SLICES = 8
 MIN_JUMP_HU = 200.0  # mean change between neighbours; whole scans change by 30 to 60, 1 mm every 10 mm by 110 to 200
@@ -97,7 +97,8 @@ def not_hu_reason(sample: NDArray[np.int16], raw: RawVolume) -> str:
 
 def _jump_findings(raw: RawVolume, policy: QualityPolicy) -> Iterator[Finding]:
     """Slices that are nothing like their neighbours: blank, of another rescale or byte order, of another patient."""
-    planes = raw.voxels.transpose(2, 1, 0)[:, ::PIXEL_STEP, ::PIXEL_STEP]
+    step_i, step_j = (max(1, size // COMPARED_PIXELS) for size in raw.voxels.shape[:2])
+    planes = raw.voxels.transpose(2, 1, 0)[:, ::step_j, ::step_i].copy()
     if len(planes) < MIN_COMPARED_SLICES:
         return
     values = np.minimum(planes, COMPARED_UPPER_HU).astype(np.float32)
