@@ -30,7 +30,7 @@ LUNG_UPPER_HU = -400
 MIN_LUNG_AREA_CM2 = 25.0  # in the slice that shows most; bowel gas and sinuses stay below
 MIN_REGION_ML = 5.0
 CUT_SHARE = 0.15  # lung area in an end slice, of the largest: more means that the scan starts within the lungs
-PIXEL_STEP = 16  # of each slice, for comparing neighbours: 1,024 pixels of 512 x 512
+COMPARED_PIXELS = 16  # along each side of a slice, for comparing neighbours
 COMPARED_UPPER_HU = 300  # bone and metal come and go from slice to slice
 MIN_COMPARED_SLICES = 8
 MIN_JUMP_HU = 200.0  # mean change between neighbours; whole scans change by 30 to 60, 1 mm every 10 mm by 110 to 200
@@ -53,7 +53,7 @@ def _findings(raw: RawVolume, policy: QualityPolicy) -> Iterator[Finding]:
     if raw.voxels.size < MIN_VOXELS:
         return
     steps = [max(1, round(SAMPLE_MM / spacing)) for spacing in raw.affine.spacing_mm]
-    sample = raw.voxels[:: steps[0], :: steps[1], :: steps[2]].copy(order="A")  # in the order of memory: much faster
+    sample = raw.voxels[:: steps[0], :: steps[1], :: steps[2]].copy(order="K")  # in the order of memory: much faster
     spacing_mm = [step * spacing for step, spacing in zip(steps, raw.affine.spacing_mm, strict=True)]
     if _num_values(sample) <= FEW_VALUES:
         yield policy.finding(QualityCode.NOT_A_CT_VOLUME, "hardly any different values: a mask or label map")
@@ -97,7 +97,8 @@ def not_hu_reason(sample: NDArray[np.int16], raw: RawVolume) -> str:
 
 def _jump_findings(raw: RawVolume, policy: QualityPolicy) -> Iterator[Finding]:
     """Slices that are nothing like their neighbours: blank, of another rescale or byte order, of another patient."""
-    planes = raw.voxels.transpose(2, 1, 0)[:, ::PIXEL_STEP, ::PIXEL_STEP]
+    step_i, step_j = (max(1, size // COMPARED_PIXELS) for size in raw.voxels.shape[:2])
+    planes = raw.voxels.transpose(2, 1, 0)[:, ::step_j, ::step_i].copy()
     if len(planes) < MIN_COMPARED_SLICES:
         return
     values = np.minimum(planes, COMPARED_UPPER_HU).astype(np.float32)
@@ -132,17 +133,17 @@ def estimate_lungs(sample: NDArray[np.int16], spacing_mm: list[float], raw: RawV
     """Lung-like regions: air-like, connected, denser than the air around the body."""
     axes = raw.affine.nearest_axes
     order = [next(place for place, (axis, _) in enumerate(axes) if axis == wanted) for wanted in range(3)]
-    grid = sample.transpose(order)  # x, y, z in patient directions
-    if axes[order[2]][1] < 0:
-        grid = grid[:, :, ::-1]
     spacing = [spacing_mm[place] for place in order]
-    labels, num_regions = ndimage.label(grid < LUNG_UPPER_HU)  # not smoothed: the chest wall may be 10 mm thin
+    stored = sample.transpose(2, 1, 0)  # as it lies in memory
+    labels, num_regions = ndimage.label(stored < LUNG_UPPER_HU)  # not smoothed: the chest wall may be 10 mm thin
     counts = np.bincount(labels.ravel(), minlength=num_regions + 1)
-    sums = np.bincount(labels.ravel(), weights=grid.ravel(), minlength=num_regions + 1)
+    sums = np.bincount(labels.ravel(), weights=stored.ravel(), minlength=num_regions + 1)
     is_large = counts * np.prod(spacing) / 1000 >= MIN_REGION_ML
     is_lung = is_large & (sums / np.maximum(counts, 1) > OUTSIDE_AIR_HU)
     is_lung[0] = False  # everything that is not air-like
-    lungs = is_lung[labels]
+    lungs = is_lung[labels].transpose(2, 1, 0).transpose(order)  # x, y, z in patient directions
+    if axes[order[2]][1] < 0:
+        lungs = lungs[:, :, ::-1]
     area = lungs.sum(axis=(0, 1)) * spacing[0] * spacing[1] / 100
     sides = [lungs[0].sum() * spacing[1], lungs[-1].sum() * spacing[1]]
     sides += [lungs[:, 0].sum() * spacing[0], lungs[:, -1].sum() * spacing[0]]

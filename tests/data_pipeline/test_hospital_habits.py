@@ -203,6 +203,32 @@ def test_two_patients_in_two_series_of_one_study_are_refused_with_all_their_file
     assert {(record.status.value, record.code) for record in found.files} == {("ignored", QualityCode.MIXED_PATIENTS)}
 
 
+def test_of_all_that_a_modern_scanner_sends_the_thin_sharp_series_is_chosen(make_series: MakeSeries) -> None:
+    """Names are those of the folders; every series but the first is worse in one way."""
+    others: dict[str, Change] = {
+        "scout": put("ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"], ImageOrientationPatient=[1, 0, 0, 0, 0, -1]),
+        "soft": put("ConvolutionKernel", "STANDARD"),
+        "mip": put("ImageType", ["DERIVED", "SECONDARY", "AXIAL", "MIP"], ConvolutionKernel="LUNG"),
+        "coronal": put("ImageOrientationPatient", [1, 0, 0, 0, 0, -1]),
+        "iodine": put("SeriesDescription", "Iodine Density", ConvolutionKernel="LUNG"),
+        "vmi": put("SeriesDescription", "MonoE 50keV", ConvolutionKernel="LUNG"),
+        "expiration": put("SeriesDescription", "1.0 exspiratorisch", ConvolutionKernel="LUNG"),
+        "prone": put("PatientPosition", "HFP", ConvolutionKernel="LUNG"),
+        "contrast": put("SeriesDescription", "1.0 +KM", ConvolutionKernel="LUNG"),
+        "lossy": put("LossyImageCompression", "01", ConvolutionKernel="LUNG"),
+        "dose": put("SOPClassUID", "1.2.840.10008.5.1.4.1.1.7", SeriesDescription="Dose Report"),
+    }
+    put("ConvolutionKernel", "LUNG")(make_series("hrct", uid="0"))
+    for number, (name, change) in enumerate(others.items(), start=1):
+        folder = make_series(name, uid="1" * number)
+        change(folder)
+    found = find_series(folder[0].parent.parent)
+    assert {Path(item.identity.path).name for item in found} == {"hrct", *others}
+    assert [Path(item.identity.path).name for item in found if item.selected] == ["hrct"]
+    rejected = {Path(item.identity.path).name for item in found if item.decision.value == "reject"}
+    assert rejected == {"scout", "mip", "coronal", "iodine", "dose"}
+
+
 # ------------------------------------------------------------------------------------------------ containers
 
 
