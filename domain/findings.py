@@ -86,6 +86,9 @@ class QualityCode(StrEnum):
     NOT_CHEST = "not_chest"
     MASK_FAILED = "mask_failed"
     MASK_DOUBTFUL = "mask_doubtful"
+    MASK_LEAK = "mask_leak"
+    MASK_HOLES = "mask_holes"
+    DENSE_LUNG_MISSED = "dense_lung_missed"
     # a run
     DECODER_CRASHED = "decoder_crashed"
     TIMED_OUT = "timed_out"
