@@ -89,6 +89,9 @@ class QualityCode(StrEnum):
     MASK_FAILED = "mask_failed"
     MASK_DOUBTFUL = "mask_doubtful"
     INCONSISTENT_SLICES = "inconsistent_slices"
+    MASK_LEAK = "mask_leak"
+    MASK_HOLES = "mask_holes"
+    DENSE_LUNG_MISSED = "dense_lung_missed"
     # a run
     DECODER_CRASHED = "decoder_crashed"
     TIMED_OUT = "timed_out"

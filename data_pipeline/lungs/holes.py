@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from data_pipeline.lungs.coarse_grid import BoolArray, CoarseGrid
 from data_pipeline.lungs.morphology import closed
-from data_pipeline.lungs.sides import LEFT, RIGHT
+from data_pipeline.lungs.sides import LEFT, RIGHT, Sides
 
 IN_PLANE = ndimage.generate_binary_structure(2, 1)[:, :, None]  # neighbours within an axial slice
 CLOSING_MM = 7.0  # closes segmental vessels and nodules; wider closing would swallow the hilum
-
-Sides = NDArray[np.uint8]
 
 
 def close_holes(sides: Sides, grid: CoarseGrid, blocked: BoolArray) -> Sides:

@@ -11,10 +11,11 @@ from data_pipeline.lungs.airways import trachea
 from data_pipeline.lungs.candidates import aerated_parts, outside_body, without_gas
 from data_pipeline.lungs.coarse_grid import BoolArray, CoarseGrid, Spacing, coarse_grid
 from data_pipeline.lungs.holes import close_holes
+from data_pipeline.lungs.mask_faults import free_gas, holes_share, leaked_ml, missed_share
 from data_pipeline.lungs.pleural_fill import fill_to_pleura
-from data_pipeline.lungs.quality import MaskFacts, judge, measure
+from data_pipeline.lungs.quality import MaskFacts, MaskFaults, judge, measure
 from data_pipeline.lungs.refine import refine
-from data_pipeline.lungs.sides import body_middle, split_sides
+from data_pipeline.lungs.sides import Sides, body_middle, split_sides
 from domain.errors import StudyError
 from domain.findings import Finding, QualityCode, Stage
 
@@ -52,19 +53,58 @@ def find_lungs(voxels: NDArray[np.int16], spacing_mm: Spacing) -> LungMask:
         StudyError: ``mask_failed``: nothing in the volume looks like lung.
     """
     grid = coarse_grid(voxels, spacing_mm)
-    lung, blocked, middle = _aerated_lung(grid)
-    sides = close_holes(split_sides(lung, middle), grid, blocked)
-    sides = fill_to_pleura(sides, grid, middle, blocked)
-    labels = refine(voxels, sides, grid)
-    dense = float(np.mean(grid.hu[sides > 0] > DENSE_HU))
-    facts = measure(labels, spacing_mm, dense)
+    aerated = _aerated_lung(grid)
+    sides = close_holes(split_sides(aerated.lung, aerated.middle_i), grid, aerated.blocked)
+    sides = fill_to_pleura(sides, grid, aerated.middle_i, aerated.blocked)
+    labels = refine(voxels, sides, grid, aerated.gas)
+    return judged(labels, spacing_mm, sides, grid, aerated.middle_i)
+
+
+def judged(labels: Sides, spacing_mm: Spacing, sides: Sides, grid: CoarseGrid, middle_i: float) -> LungMask:
+    """A mask of any source with its facts and findings.
+
+    Args:
+        labels: The mask on the native grid. Shape (I, J, K).
+        spacing_mm: Spacing along i, j, k, mm.
+        sides: The mask on the coarse grid. Shape (I', J', K').
+        grid: The coarse volume.
+        middle_i: Midline, block index along i.
+
+    Raises:
+        StudyError: ``mask_failed``: the mask holds no lung.
+    """
+    dense = float(np.mean(grid.hu[sides > 0] > DENSE_HU)) if sides.any() else 0.0
+    faults = MaskFaults(
+        dense_share=dense,
+        leaked_ml=leaked_ml(sides, grid),
+        holes_share=holes_share(sides, grid),
+        missed_share=missed_share(sides, grid, middle_i),
+    )
+    facts = measure(labels, spacing_mm, faults)
     if facts.right_ml + facts.left_ml < MIN_FOUND_ML:
         raise _no_lungs(facts.right_ml + facts.left_ml)
     return LungMask(labels, facts, tuple(judge(facts)))
 
 
-def _aerated_lung(grid: CoarseGrid) -> tuple[BoolArray, BoolArray, float]:
-    """Aerated lung without trachea, what is never lung, and the midline of the body along i.
+@dataclass(frozen=True, eq=False)
+class _Aerated:
+    """Lung that holds air, and what is known beside it, on the coarse grid.
+
+    Attributes:
+        lung: Aerated lung without trachea.
+        gas: Other air inside the body that lies where lung might: pneumothorax, large bullae.
+        blocked: What is never lung: outside, airways, bowel, gas.
+        middle_i: Midline of the body, block index along i.
+    """
+
+    lung: BoolArray
+    gas: BoolArray
+    blocked: BoolArray
+    middle_i: float
+
+
+def _aerated_lung(grid: CoarseGrid) -> _Aerated:
+    """Find air that is lung.
 
     A thin chest wall does not survive the opening that removes the table; then a weaker opening is tried.
     """
@@ -75,9 +115,11 @@ def _aerated_lung(grid: CoarseGrid) -> tuple[BoolArray, BoolArray, float]:
         middle = body_middle(grid, outside)
         windpipe = trachea(grid, aerated, middle)
         lung = without_gas(aerated & ~windpipe, grid)
+        gas = free_gas(lung, grid)
+        lung &= ~gas
         found_ml = np.count_nonzero(lung) * grid.voxel_ml
         if found_ml >= MIN_FOUND_ML:
-            return lung, outside | windpipe | (aerated & ~lung), middle
+            return _Aerated(lung, gas, outside | windpipe | (aerated & ~lung), middle)
     raise _no_lungs(found_ml)
 
 

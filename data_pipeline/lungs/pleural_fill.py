@@ -24,15 +24,13 @@ from data_pipeline.lungs.coarse_grid import BoolArray, CoarseGrid, FloatVolume
 from data_pipeline.lungs.morphology import dilated, opened
 from data_pipeline.lungs.organ_contrast import less_dense_than_organs, organ_hu, smooth_density
 from data_pipeline.lungs.ray_limits import ray_limits, top_of, without_bumps
-from data_pipeline.lungs.sides import LEFT, RIGHT
+from data_pipeline.lungs.sides import LEFT, RIGHT, Sides
 
 MAX_DENSE_HU = 130.0  # consolidation and fluid stay below; ribs and calcium do not
 FAT_HU = (-160.0, -55.0)
 MEDIASTINUM_MM = 28.0  # nothing is added this near to the midline: spine, aorta, oesophagus, heart
 GREAT_VESSELS_MM = 50.0  # nearer to the midline a rise of the mediastinal surface is aorta or heart
 MAX_FROM_LATERAL_DEGREES = 65.0
-
-Sides = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,27 @@ MIN_ONE_LUNG_ML = 30.0  # below this a side counts as not found
 MIN_SIDE_SHARE = 0.2  # the smaller lung is 40-50 % of both in most adults
 MAX_CUT_AREA_CM2 = 12.0  # lung area on the first or last slice: a sliver of a recess is less, a cut lung is more
 MAX_DENSE_SHARE = 0.2  # more lung without air than this leaves too little pleura to go by
+MAX_LEAKED_ML = 60.0  # of gas and bone
+MAX_HOLES_SHARE = 0.03  # vessels and bronchi left out are below 1.5 %
+MAX_MISSED_SHARE = 0.085  # 0.02-0.07 in lungs found whole, 0.1-0.16 where dense lung is left out (synthetic)
 MAX_CUT_FACE_CM2 = 8.0  # lung area on a side face of the volume
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFaults:
+    """Numbers from ``mask_faults``.
+
+    Attributes:
+        dense_share: Share of the mask that holds no air, 0..1.
+        leaked_ml: Gas and bone inside the mask, ml.
+        holes_share: What the mask encloses without holding it, share of the mask, 0..1.
+        missed_share: Share of the lateral pleura well beyond which the mask ends, 0..1.
+    """
+
+    dense_share: float = 0.0
+    leaked_ml: float = 0.0
+    holes_share: float = 0.0
+    missed_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +50,23 @@ class MaskFacts:
         left_ml: Volume of the left lung, ml.
         cut_area_cm2: Lung area on the first and on the last slice, the larger of both, cm2.
         cut_face_cm2: Lung area on the side faces of the volume, the largest, cm2.
-        dense_share: Share of the mask that holds no air, 0..1.
+        faults: What the coarse grid tells of it.
     """
 
     right_ml: float
     left_ml: float
     cut_area_cm2: float
     cut_face_cm2: float
-    dense_share: float = 0.0
+    faults: MaskFaults
 
 
-def measure(labels: NDArray[np.uint8], spacing_mm: Spacing, dense_share: float = 0.0) -> MaskFacts:
+def measure(labels: NDArray[np.uint8], spacing_mm: Spacing, faults: MaskFaults) -> MaskFacts:
     """Facts of a mask on the native grid.
 
     Args:
         labels: 0 outside, 1 right, 2 left. Shape (I, J, K), RAS.
         spacing_mm: Spacing along i, j, k, mm.
-        dense_share: Share of the mask without air, where it is known.
+        faults: What the coarse grid tells of the mask.
     """
     right_ml, left_ml = side_volumes_ml(labels, spacing_mm)
     axial_cm2 = spacing_mm[0] * spacing_mm[1] / 100.0
@@ -58,7 +78,7 @@ def measure(labels: NDArray[np.uint8], spacing_mm: Spacing, dense_share: float =
         left_ml,
         float(cut),
         float(max(sagittal, coronal / 100.0)),
-        float(dense_share),
+        faults,
     )
 
 
@@ -76,7 +96,7 @@ def _side_counts(labels: NDArray[np.uint8]) -> tuple[int, int]:
 
 def judge(facts: MaskFacts) -> list[Finding]:
     """Findings about a mask that found something. Volumes outside the usual adult range, sides, cut lungs."""
-    return [*_coverage(facts), *_plausibility(facts)]
+    return [*_coverage(facts), *_plausibility(facts), *_faults(facts.faults)]
 
 
 def _coverage(facts: MaskFacts) -> list[Finding]:
@@ -110,12 +130,36 @@ def _plausibility(facts: MaskFacts) -> list[Finding]:
     if not MIN_LUNGS_ML <= both <= MAX_LUNGS_ML:
         message = f"{both:.0f} ml of lung is outside the usual {MIN_LUNGS_ML:.0f}-{MAX_LUNGS_ML:.0f} ml of an adult"
         found.append(_finding(QualityCode.MASK_DOUBTFUL, message, lungs_ml=round(both)))
-    if facts.dense_share > MAX_DENSE_SHARE:
+    return found
+
+
+def _faults(faults: MaskFaults) -> list[Finding]:
+    """What is in the mask and should not be, or should be and is not."""
+    found: list[Finding] = []
+    dense, holes, missed = (
+        round(100 * share, 1) for share in (faults.dense_share, faults.holes_share, faults.missed_share)
+    )
+    if faults.dense_share > MAX_DENSE_SHARE:
         message = (
-            f"{100 * facts.dense_share:.0f} % of the mask holds no air: its border with chest wall and diaphragm is "
-            "uncertain, and fluid is not told from consolidation"
+            f"{dense:.0f} % of the mask holds no air: its border with chest wall and diaphragm is uncertain, and fluid "
+            "is not told from consolidation"
         )
-        found.append(_finding(QualityCode.MASK_DOUBTFUL, message, dense_percent=round(100 * facts.dense_share, 1)))
+        found.append(_finding(QualityCode.MASK_DOUBTFUL, message, dense_percent=dense))
+    if faults.leaked_ml > MAX_LEAKED_ML:
+        message = (
+            f"the mask holds {faults.leaked_ml:.0f} ml of gas or bone that is no lung (pneumothorax, bowel, a leak into "
+            "the chest wall); volumes and low attenuation are too high"
+        )
+        found.append(_finding(QualityCode.MASK_LEAK, message, leaked_ml=round(faults.leaked_ml)))
+    if faults.holes_share > MAX_HOLES_SHARE:
+        message = f"the mask encloses {holes:.1f} % of its own volume without holding it; dense lung may be left out"
+        found.append(_finding(QualityCode.MASK_HOLES, message, holes_percent=holes))
+    if faults.missed_share > MAX_MISSED_SHARE:
+        message = (
+            f"on {missed:.0f} % of the lateral chest wall the mask ends well inside the ribs: dense lung or fluid is "
+            "likely left out, and extents are too low"
+        )
+        found.append(_finding(QualityCode.DENSE_LUNG_MISSED, message, missed_percent=missed))
     return found
 
 

@@ -6,15 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.lungs.candidates import AIR_TISSUE_HU
-from data_pipeline.lungs.coarse_grid import CoarseGrid
+from data_pipeline.lungs.coarse_grid import BoolArray, CoarseGrid
 from data_pipeline.lungs.morphology import dilated, eroded
-from data_pipeline.lungs.sides import LEFT, RIGHT
+from data_pipeline.lungs.sides import LEFT, RIGHT, Sides
 from data_pipeline.threads import in_threads
 
-Labels = NDArray[np.uint8]
 
-
-def refine(voxels: NDArray[np.int16], sides: Labels, grid: CoarseGrid) -> Labels:
+def refine(voxels: NDArray[np.int16], sides: Sides, grid: CoarseGrid, gas: BoolArray) -> Sides:
     """Lung labels on the native grid.
 
     A block deep inside is lung whatever it holds. In the outermost blocks and one block beyond, a native voxel is lung
@@ -24,6 +22,7 @@ def refine(voxels: NDArray[np.int16], sides: Labels, grid: CoarseGrid) -> Labels
         voxels: HU. Shape (I, J, K).
         sides: Coarse lungs. Shape (I', J', K').
         grid: The coarse volume.
+        gas: Blocks that hold air and are no lung. Shape (I', J', K').
 
     Returns:
         Shape (I, J, K), uint8: 0 outside, 1 right, 2 left. Whole axial slices lie together in memory.
@@ -32,7 +31,7 @@ def refine(voxels: NDArray[np.int16], sides: Labels, grid: CoarseGrid) -> Labels
     if max(grid.factors) == 1:
         labels[...] = sides
         return labels
-    solid, open_ = _solid_and_open(sides, grid)
+    solid, open_ = _solid_and_open(sides, grid, gas)
     shown = np.nonzero((solid | open_).any(axis=(0, 1)))[0]
 
     def refine_block(k: int) -> None:
@@ -42,7 +41,7 @@ def refine(voxels: NDArray[np.int16], sides: Labels, grid: CoarseGrid) -> Labels
     return labels
 
 
-def _solid_and_open(sides: Labels, grid: CoarseGrid) -> tuple[Labels, Labels]:
+def _solid_and_open(sides: Sides, grid: CoarseGrid, gas: BoolArray) -> tuple[Sides, Sides]:
     """Side of the blocks that are lung throughout, and of those whose voxels are lung where they hold air."""
     solid, open_ = np.zeros_like(sides), np.zeros_like(sides)
     for side in (RIGHT, LEFT):
@@ -50,12 +49,12 @@ def _solid_and_open(sides: Labels, grid: CoarseGrid) -> tuple[Labels, Labels]:
         core = eroded(lung, shape="box", outside=True)  # a lung cut by the edge of the volume has no border there
         solid[core | (lung & (grid.hu > AIR_TISSUE_HU))] = side
         open_[dilated(lung, shape="box") & ((sides == 0) | lung) & (open_ == 0)] = side
-    open_[solid > 0] = 0
+    open_[(solid > 0) | gas] = 0
     return solid, open_
 
 
 def _refine_slices(
-    voxels: NDArray[np.int16], labels: Labels, solid: Labels, open_: Labels, block: tuple[int, CoarseGrid]
+    voxels: NDArray[np.int16], labels: Sides, solid: Sides, open_: Sides, block: tuple[int, CoarseGrid]
 ) -> None:
     """Write the native slices of one layer of blocks; the last layer reaches to the end of the volume."""
     k, grid = block
@@ -69,7 +68,7 @@ def _refine_slices(
         target |= inside
 
 
-def _filled(mask: Labels, axis: int) -> slice:
+def _filled(mask: Sides, axis: int) -> slice:
     """First to last row of an axial layer that holds anything."""
     at = np.nonzero(mask.any(axis=1 - axis))[0]
     return slice(int(at[0]), int(at[-1]) + 1)
@@ -82,7 +81,7 @@ def _native_range(blocks: slice, grid: CoarseGrid, axis: int) -> slice:
     return slice(blocks.start * factor, stop)
 
 
-def _spread(layer: Labels, grid: CoarseGrid, rows: slice, columns: slice) -> Labels:
+def _spread(layer: Sides, grid: CoarseGrid, rows: slice, columns: slice) -> Sides:
     """A layer of blocks (I', J') on native pixels; an incomplete last block takes the value of the last whole one."""
     native = layer
     for axis, (span, factor) in enumerate(((rows, grid.factors[0]), (columns, grid.factors[1]))):

@@ -11,6 +11,7 @@ from data_pipeline.lungs.coarse_grid import BoolArray, CoarseGrid
 from data_pipeline.lungs.morphology import dilated
 from data_pipeline.lungs.morphology import eroded as shrunk
 
+Sides = NDArray[np.uint8]  # 0 outside, 1 right, 2 left
 RIGHT, LEFT = 1, 2
 BONE_HU = 200.0  # above soft tissue with contrast on block means of 3 mm
 MIN_BONE_ML = 20.0  # less bone than this locates nothing

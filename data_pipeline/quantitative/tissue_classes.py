@@ -24,16 +24,18 @@ CLASSES = ("ggo", "consolidation", "reticulation", "honeycombing", "high_attenua
 
 LOW_ATTENUATION_HU = -950.0  # emphysema index
 HIGH_ATTENUATION_HU = (-600.0, -250.0)
-GROUND_GLASS_HU = -700.0  # between normal dependent lung and consolidation
-LINES_ADD = 3.0  # times their contrast lines of a mesh raise the lung between them at this resolution, on phantoms
+HAZE_HU = 90.0  # ground glass is denser than the calm lung of the scan by at least this much,
+LEAST_HAZE_HU = -770.0  # and denser than this
+LINES_ADD = 3.5  # times their contrast lines of a mesh raise the lung between them at this resolution, on phantoms
 CONSOLIDATION_HU = -300.0  # half-way from aerated lung to soft tissue and above
 VESSEL_MM = 7.0  # dense structures thinner than this in the plane are vessels
 REGROWTH_STEPS = 2  # bins from the core of a consolidation back to its edge
 LINE_HU = 38.0  # line contrast of reticulation; vessels and noise are taken away before
-UNEVEN_SHARE = 0.02  # of its excess density: ground glass is itself uneven
-RAISED_HU = 50.0  # between its lines reticulated lung is denser than the calm lung of the scan by at least this much
-HONEYCOMB_HU = 40.0  # line contrast of the walls of honeycombing
-CYST_HU = -50.0  # cysts are darker than the calm lung by this much
+UNEVEN = (0.04, 13.0)  # ground glass is itself uneven: by this share of its excess density, up to so many HU
+RAISED_HU = 60.0  # between its lines reticulated lung is denser than the calm lung of the scan by at least this much
+HONEYCOMB_HU = 42.0  # line contrast of the walls of honeycombing
+CYST_HU = 50.0  # cysts are darker than the calm lung by this much,
+CYST_NOISE = 2.2  # and by so many standard deviations of the noise
 MIN_CYST_SHARE = 0.04  # of a lobule
 
 ClassBits = NDArray[np.uint8]
@@ -83,11 +85,12 @@ def class_bits(lung: Bins, texture: LungTexture, noise: float, calm: float) -> C
     """
     density, line = texture.density_hu, line_contrast(texture, noise)
     excess = texture.background_hu - np.float32(calm + RAISED_HU)
-    cysts = share_in_lobule(density < calm + CYST_HU, lung, texture)
+    darker = max(CYST_HU, CYST_NOISE * noise**0.5)
+    cysts = share_in_lobule(density < calm - darker, lung, texture)
     honeycombs = (line > HONEYCOMB_HU) & (cysts > MIN_CYST_SHARE)
-    meshed = (excess > 0) & (line > LINE_HU + UNEVEN_SHARE * excess) & ~honeycombs
+    meshed = (excess > 0) & (line > LINE_HU + np.minimum(UNEVEN[0] * excess, UNEVEN[1])) & ~honeycombs
     between_lines = texture.background_hu - np.where(meshed, np.float32(LINES_ADD) * line, np.float32(0.0))
-    hazy = (between_lines > GROUND_GLASS_HU) & ~honeycombs
+    hazy = (between_lines > max(calm + HAZE_HU, LEAST_HAZE_HU)) & ~honeycombs
     in_cells = sum(
         mask.view(np.uint8) << np.uint8(CLASSES.index(name))
         for name, mask in (("ggo", hazy), ("reticulation", meshed), ("honeycombing", honeycombs))
