@@ -34,7 +34,9 @@ from models.prognosis import PrognosticModel  # noqa: E402
 
 FloatArray = NDArray[np.float64]
 
+FIRST_SEED = 200  # training sets 200, 201, ...: none of them was looked at while the head was designed (300 and up)
 TEST_SIZE = 2000
+LIGHT_RIDGE = 0.1  # a Cox model as it is usually fitted; the comparator above has the ridge that suits it best
 YEAR = np.array([365.25])
 PAGE = ROOT / "docs" / "benchmarks" / "prognosis.md"
 NUM_WORKERS = int(os.environ.get("BENCHMARK_WORKERS", "1"))
@@ -71,6 +73,11 @@ def quick(**changes: object) -> PrognosisSettings:
     return PrognosisSettings.model_validate({"num_bootstrap": 0, "num_embedding_components": 4} | changes, strict=False)
 
 
+def seeds(count: int) -> range:
+    """Seeds of some training sets."""
+    return range(FIRST_SEED, FIRST_SEED + count)
+
+
 def repeat(measure: Callable[[Job], Sequence[float]], jobs: Sequence[Job]) -> FloatArray:
     """One row of numbers per job. Shape (jobs, numbers)."""
     if NUM_WORKERS == 1:
@@ -100,21 +107,28 @@ def measure_discrimination(job: Job) -> list[float]:
     head, oracle = head_survival(model, test), test.true_survival(SCORE_DAYS)
     main = cox_main(train.data)(test.data, SCORE_DAYS)
     curves = (head, main, oracle)
-    return [uno_c(train.data, test.data, c) for c in curves] + [ibs(train.data, test.data, c) for c in curves]
+    scores = [uno_c(train.data, test.data, c) for c in curves] + [ibs(train.data, test.data, c) for c in curves]
+    light = cox_main(train.data, ridge=LIGHT_RIDGE)(test.data, SCORE_DAYS)
+    return [*scores, uno_c(train.data, test.data, light)]
 
 
 def discrimination(scale: float) -> list[Line]:
     lines = []
-    for num_patients, sets, needed in ((100, 12, 0.30), (300, 12, 0.45), (1000, 10, 0.60)):
+    for num_patients, sets, needed in ((100, 24, 0.30), (300, 12, 0.45), (1000, 10, 0.60)):
         for name, variant in (("proportional", Variant()), ("no interaction", Variant(interactions=False))):
-            jobs = [Job(variant, num_patients, s, quick()) for s in range(max(2, round(sets * scale)))]
-            c_head, c_main, c_oracle, b_head, b_main, b_oracle = repeat(measure_discrimination, jobs).mean(axis=0)
+            jobs = [Job(variant, num_patients, s, quick()) for s in seeds(max(2, round(sets * scale)))]
+            figures = repeat(measure_discrimination, jobs)
+            c_head, c_main, c_oracle, b_head, b_main, b_oracle, c_light = figures.mean(axis=0)
             shown = f"{c_head:.3f} (Cox main {c_main:.3f}, truth {c_oracle:.3f})"
             lines.append(Line(name, num_patients, f"Uno C to 3 years, mean of {len(jobs)} sets", shown, "", ""))
             if name == "proportional":
                 gap = (c_head - c_main) / (c_oracle - c_main)
                 lines.append(
                     Line(name, num_patients, "gap closed", f"{gap:.2f}", f">= {needed:.2f}", verdict(met=gap >= needed))
+                )
+                light = (c_head - c_light) / (c_oracle - c_light)
+                lines.append(
+                    Line(name, num_patients, f"the same, Cox main with ridge {LIGHT_RIDGE}", f"{light:.2f}", "", "")
                 )
                 shown = f"{b_head:.4f} (truth {b_oracle:.4f})"
                 met = verdict(met=b_head < b_main)
@@ -142,7 +156,7 @@ def non_proportional(scale: float) -> list[Line]:
     lines = []
     for num_patients, sets, limit in ((100, 12, 0.10), (300, 12, 0.06), (1000, 10, 0.04)):
         variant = Variant(proportional=False)
-        jobs = [Job(variant, num_patients, s, quick()) for s in range(max(2, round(sets * scale)))]
+        jobs = [Job(variant, num_patients, s, quick()) for s in seeds(max(2, round(sets * scale)))]
         head, main, c = repeat(measure_early_bias, jobs).mean(axis=0)
         shown = f"{head:+.3f} (Cox main {main:+.3f}; C {c:.3f})"
         met = verdict(met=abs(head) <= limit)
@@ -189,7 +203,7 @@ def untested(scale: float) -> list[Line]:
         ("informative testing", Variant(informative_testing=True), "marginal"),
     )
     for name, variant, mode in plans:
-        jobs = [Job(variant, 1000, s, quick(untested_mode=mode)) for s in range(max(2, round(10 * scale)))]
+        jobs = [Job(variant, 1000, s, quick(untested_mode=mode)) for s in seeds(max(2, round(10 * scale)))]
         c, bias, bias_mda5, bias_tested, apart = repeat(measure_untested, jobs).mean(axis=0)
         is_required = name != "informative testing"
         where = f"{name}, mode {mode}"
@@ -226,7 +240,7 @@ def coverage(scale: float) -> list[Line]:
     lines, widths = [], []
     settings = quick(num_bootstrap=200)
     for num_patients, sets in ((100, 12), (300, 10), (1000, 8)):
-        jobs = [Job(Variant(), num_patients, s, settings) for s in range(max(2, round(sets * scale)))]
+        jobs = [Job(Variant(), num_patients, s, settings) for s in seeds(max(2, round(sets * scale)))]
         covered, width = repeat(measure_coverage, jobs).mean(axis=0)
         widths.append(width)
         shown = f"{covered:.2f} (width {width:.3f})"
@@ -263,7 +277,7 @@ def _incidence(model: PrognosticModel, test: Cohort) -> FloatArray:
 def competing(scale: float) -> list[Line]:
     lines = []
     for num_patients, sets in ((100, 10), (300, 10), (1000, 8)):
-        jobs = [Job(Variant(competing=True), num_patients, s, quick()) for s in range(max(2, round(sets * scale)))]
+        jobs = [Job(Variant(competing=True), num_patients, s, quick()) for s in seeds(max(2, round(sets * scale)))]
         figures = repeat(measure_competing, jobs)
         mean = figures.mean(axis=0)
         for index, cause in enumerate(("progression", "death")):
@@ -311,8 +325,8 @@ def measure_permuted(job: Job) -> list[float]:
 
 def shift_and_permuted(scale: float) -> list[Line]:
     sets = max(2, round(8 * scale))
-    c, before, after = repeat(measure_shift, [Job(Variant(), 1000, s, quick()) for s in range(sets)]).mean(axis=0)
-    permuted = [Job(Variant(permuted=True), 300, s, quick()) for s in range(sets)]
+    c, before, after = repeat(measure_shift, [Job(Variant(), 1000, s, quick()) for s in seeds(sets)]).mean(axis=0)
+    permuted = [Job(Variant(permuted=True), 300, s, quick()) for s in seeds(sets)]
     c_null, spread = repeat(measure_permuted, permuted).mean(axis=0)
     shown = f"{before:+.3f} before, {after:+.3f} after recalibration on 200 patients (C {c:.3f})"
     return [
@@ -320,6 +334,72 @@ def shift_and_permuted(scale: float) -> list[Line]:
         Line("permuted outcome", 300, "Uno C", f"{c_null:.3f}", "0.47 to 0.53", verdict(met=abs(c_null - 0.5) <= 0.03)),
         Line("permuted outcome", 300, "SD of predicted 1-year survival", f"{spread:.3f}", "", ""),
     ]
+
+
+# --------------------------------------------------------------------------- neural correction, event-time intervals
+
+
+def measure_residual(job: Job) -> list[float]:
+    train, test, model = fitted(job)
+    plain = PrognosticModel.fit(train.data, quick(), endpoint_of(job.variant))
+    scores = [uno_c(train.data, test.data, head_survival(m, test)) for m in (plain, model)]
+    scores += [ibs(train.data, test.data, head_survival(m, test)) for m in (plain, model)]
+    return [*scores, float(model.state.residual is not None)]
+
+
+def residual(scale: float) -> list[Line]:
+    lines = []
+    plans = (
+        ("curved effects", Variant(nonlinear=True), 1000, "every set"),
+        ("curved effects", Variant(nonlinear=True), 300, ""),
+        ("proportional", Variant(), 1000, "no set"),
+        ("proportional", Variant(), 300, "no set"),
+        ("no interaction", Variant(interactions=False), 300, "no set"),
+        ("permuted outcome", Variant(permuted=True), 300, "no set"),
+    )
+    for name, variant, num_patients, needed in plans:
+        count = max(2, round(8 * scale))
+        jobs = [Job(variant, num_patients, s, quick(try_residual=True)) for s in seeds(count)]
+        figures = repeat(measure_residual, jobs)
+        c_plain, c_tried, b_plain, b_tried, share = figures.mean(axis=0)
+        chosen = round(share * count)
+        met = needed and verdict(met=chosen == (count if needed == "every set" else 0))
+        lines.append(Line(name, num_patients, "neural correction chosen", f"{chosen} of {count} sets", needed, met))
+        shown = f"C {c_plain:.3f} to {c_tried:.3f}, IBS {b_plain:.4f} to {b_tried:.4f}"
+        lines.append(Line(name, num_patients, "core alone, with what was chosen", shown, "", ""))
+    return lines
+
+
+def measure_event_time(job: Job) -> list[float]:
+    """True shares of events before, inside and after the intervals; calibrated on as many other patients."""
+    _, test, model = fitted(job)
+    calibrated = model.with_conformal(draw(job.num_patients, 20_000 + job.seed, job.variant).data, 0.9)
+    assert calibrated.conformal is not None
+    stratum = calibrated.conformal.strata[0]
+    assert stratum.lower_risk is not None
+    days = np.linspace(0.0, model.state.grid.supported_days, 700)
+    risk, truth = 1.0 - model.survival(test.data, days), 1.0 - test.true_survival(days)
+    rows = np.arange(len(truth))
+    before = truth[rows, np.maximum((risk < stratum.lower_risk).sum(axis=1) - 1, 0)].mean()
+    after = 0.0
+    if stratum.upper_risk is not None:
+        end = (risk < stratum.upper_risk).sum(axis=1)
+        inside = end < len(days)
+        after = np.where(inside, 1.0 - truth[rows, np.minimum(end, len(days) - 1)], 0.0).mean()
+    return [float(before), float(1.0 - before - after), stratum.measured or np.nan]
+
+
+def event_time(scale: float) -> list[Line]:
+    lines = []
+    for name, variant in (("proportional", Variant()), ("non-proportional", Variant(proportional=False))):
+        for num_patients in (150, 300, 1000):
+            jobs = [Job(variant, num_patients, s, quick()) for s in seeds(max(2, round(8 * scale)))]
+            before, inside, measured = np.nanmean(repeat(measure_event_time, jobs), axis=0)
+            shown = f"{before:.3f} before the interval begins; {inside:.3f} inside (own measure {measured:.3f})"
+            what = "true share of events, nominal 90 % interval"
+            met = verdict(met=bool(before <= 0.07))
+            lines.append(Line(name, num_patients, what, shown, "before <= 0.05 + 0.02", met))
+    return lines
 
 
 def run_time(scale: float) -> list[Line]:
@@ -349,6 +429,8 @@ SECTIONS: dict[str, Callable[[float], list[Line]]] = {
     "untested": untested,
     "coverage": coverage,
     "competing": competing,
+    "residual": residual,
+    "event_time": event_time,
     "shift": shift_and_permuted,
     "time": run_time,
     "phantoms": lambda scale: [Line(*row) for row in phantom_rows(scale)],
@@ -367,11 +449,12 @@ HEAD = f"""# Prognostic head: measured beside required
 All cohorts but those of "public data" are **synthetic**: drawn from `benchmarks/prognosis_generator.py` or from the
 phantom patients, whose truth is known. Nothing here is a clinical result. Scores and comparators come from
 scikit-survival and lifelines. Made by `python benchmarks/prognosis.py` (`--sections NAME` repeats one part); test
-sets of {TEST_SIZE} patients, means over training sets with seeds 0, 1, 2, ...; hospitals of the test sets are
-not those of training.
+sets of {TEST_SIZE} patients, means over training sets with seeds {FIRST_SEED}, {FIRST_SEED + 1}, ...; hospitals of the
+test sets are not those of training.
 
-The priors of the antibody effects were chosen with the sets of n = 100 in sight. On twelve other sets (seeds 100-111)
-the gap closed at n = 100 was 0.22 and over all 24 it is 0.28: the first line of that section is not securely met.
+Priors, weights and borrowing of the head were designed on sets with seeds 300 and up. The comparator "Cox main" has the
+ridge (10) that suits it best on these cohorts; the line below it repeats the gap for a Cox model with a ridge of
+{LIGHT_RIDGE}.
 """
 
 

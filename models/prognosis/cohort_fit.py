@@ -129,7 +129,8 @@ def _choose_strengths(
     repeats = SMALL_COHORT_REPEATS if len(groups) < SMALL_COHORT else 1
     cause = part.cause[: len(groups)]
     folds = [assign_folds(cause, groups, settings.num_cv_folds, settings.seed + repeat) for repeat in range(repeats)]
-    search = PenaltySearch(part, space.static_columns, num_centres, np.array(folds), settings)
+    scale = len(patients) / len(groups)
+    search = PenaltySearch(part, space.static_columns, num_centres, np.array(folds), settings, scale)
     few = tuple(cause for cause in causes if plan.num_events[cause - 1] < EVENTS_FOR_OWN_PENALTIES)
     alone = [(cause,) for cause in causes if cause not in few]
     found: dict[int, Mixture] = {}

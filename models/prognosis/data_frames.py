@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from domain.antibodies import STATUS_CODES, AntibodyStatus, AntibodyVocabulary, load_antibody_vocabulary
+from domain.antibodies import GRADES, STATUS_CODES, AntibodyStatus, AntibodyVocabulary, load_antibody_vocabulary
 from domain.covariates import CovariateEntry, CovariateKind, CovariateValue, CovariateVocabulary
 from domain.covariates import load_covariate_vocabulary as load_covariates
 from domain.endpoints import Endpoint
@@ -41,6 +41,7 @@ def data_from_frame(
     panel, vocabulary = antibodies or load_antibody_vocabulary(), covariates or load_covariates()
     problems: list[str] = []
     states = np.array([_states(frame, f"ab_{key}", problems) for key in panel.keys], dtype=np.int8).T
+    grades = np.array([_grades(frame, f"ab_{key}_grade", problems) for key in panel.keys], dtype=np.float64).T
     values = {entry.key: _values(frame, entry, problems) for entry in vocabulary.covariates}
     rows = [_row(values, index) for index in range(len(frame))]
     problems += _undeclared_units(frame, vocabulary)
@@ -48,6 +49,7 @@ def data_from_frame(
         case_ids=_texts(frame, "case_id") or tuple(f"row_{index:06d}" for index in range(len(frame))),
         antibody_keys=panel.keys,
         antibodies=states,
+        antibody_grades=grades,
         covariate_names=vocabulary.coded_names,
         covariates=vocabulary.code(rows),
         centres=_texts(frame, "site"),
@@ -75,6 +77,16 @@ def _states(frame: pd.DataFrame, column: str, problems: list[str]) -> list[int]:
     if wrong := sorted(set(words) - known)[:MAX_SHOWN]:
         problems.append(f"{column}: {', '.join(map(repr, wrong))}; expected {', '.join(sorted(known))} or blank")
     return [STATUS_CODES[AntibodyStatus(word)] if word in known else 0 for word in words]
+
+
+def _grades(frame: pd.DataFrame, column: str, problems: list[str]) -> list[float]:
+    """Line-blot grades of one antibody column, NaN where none is given."""
+    if column not in frame:
+        return [np.nan] * len(frame)
+    words = ["" if pd.isna(value) else str(value).casefold() for value in frame[column]]
+    if wrong := sorted({word for word in words if word and word not in GRADES})[:MAX_SHOWN]:
+        problems.append(f"{column}: {', '.join(map(repr, wrong))}; expected {', '.join(GRADES)} or blank")
+    return [float(GRADES.get(word, np.nan)) for word in words]
 
 
 def _values(frame: pd.DataFrame, entry: CovariateEntry, problems: list[str]) -> list[CovariateValue | None]:

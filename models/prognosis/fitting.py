@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 from domain.settings import PrognosisSettings
 from models.prognosis.feature_space import Column, Family
 from models.prognosis.hazards import CauseMethod, CausePlan, Hazards
-from models.prognosis.likelihood import CauseLikelihood, Fit, Penalty, Rows, minimise, solve
+from models.prognosis.likelihood import (
+    DECREMENT_TOLERANCE,
+    MAX_NEWTON_STEPS,
+    MIN_STEP,
+    CauseLikelihood,
+    Fit,
+    Penalty,
+    Rows,
+    minimise,
+    solve,
+)
 from models.prognosis.penalties import Mixture, Strengths, build_penalty, start_values
 
 FloatArray = NDArray[np.float64]
@@ -178,22 +188,38 @@ def _weighted_events(rows: Rows, weight: FloatArray, causes: tuple[int, ...]) ->
 
 
 def marginal_log_hazard(problem: Problem, weight: FloatArray) -> FloatArray:
-    """Log hazard per interval of the cohort as a whole, without inputs. Shape (K, J)."""
+    """Log hazard per interval of the cohort as a whole, without inputs. Shape (K, J).
+
+    Without inputs the likelihood depends on the total exposure and the events of each interval alone.
+    """
     rows, num_patients = problem.rows, len(weight)
-    empty = np.zeros((num_patients, 0))
-    plain = Rows(
-        empty,
-        empty,
-        rows.exposure[:num_patients],
-        rows.interval[:num_patients],
-        rows.cause[:num_patients],
-        weight,
-        rows.patient[:num_patients],
-        rows.log_time,
-    )
-    penalty = build_penalty((), 0, 0, rows.log_time, problem.mixtures[0][0].strengths, problem.settings)
+    num_intervals = rows.sizes[0]
+    exposure = weight @ rows.exposure[:num_patients]
+    strengths = problem.mixtures[0][0].strengths
+    penalty = build_penalty((), 0, 0, rows.log_time, strengths, problem.settings)
     curves = []
     for cause in range(1, len(problem.plan.methods) + 1):
-        is_event = plain.cause == cause
-        curves.append(minimise(CauseLikelihood(plain, is_event), penalty, start_values(plain, is_event)).parameters)
+        hit = weight * (rows.cause[:num_patients] == cause)
+        events = np.bincount(rows.interval[:num_patients], hit, num_intervals).astype(np.float64)
+        curves.append(_smooth_log_rates(exposure, events, penalty.matrix))
     return np.array(curves)
+
+
+def _smooth_log_rates(exposure: FloatArray, events: FloatArray, precision: FloatArray) -> FloatArray:
+    """Minimum of ``sum(exposure exp(b) - events b) + b' precision b / 2`` by Newton with step halving. Shape (J,)."""
+
+    def value(b: FloatArray) -> float:
+        return float(exposure @ np.exp(np.clip(b, -60.0, 30.0)) - events @ b + 0.5 * b @ precision @ b)
+
+    log_rate = np.full(len(exposure), np.log((0.5 + events.sum()) / max(float(exposure.sum()), 1e-9)))
+    for _ in range(MAX_NEWTON_STEPS):
+        expected = exposure * np.exp(log_rate)
+        gradient = expected - events + precision @ log_rate
+        step = -solve(np.diag(expected) + precision, gradient)
+        if -float(gradient @ step) / 2 < DECREMENT_TOLERANCE:
+            break
+        scale, before = 1.0, value(log_rate)
+        while value(log_rate + scale * step) > before and scale > MIN_STEP:
+            scale /= 2
+        log_rate = log_rate + scale * step
+    return log_rate

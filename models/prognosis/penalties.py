@@ -130,6 +130,7 @@ class PenaltySearch:
         num_centres: Centre columns.
         folds: Fold of each patient, one row per repeat, shape (repeats, N).
         settings: Candidates and fixed penalties.
+        scale: Patients of the whole cohort per patient here; weights are those of the whole.
         optima: Latest optimum of each repeat, fold and cause: where the next strengths start. Speed only.
     """
 
@@ -138,6 +139,7 @@ class PenaltySearch:
     num_centres: int
     folds: NDArray[np.int64]
     settings: PrognosisSettings
+    scale: float = 1.0
     optima: dict[tuple[int, int, int], FloatArray] = field(default_factory=dict)
 
     def loss(self, strengths: Strengths, causes: tuple[int, ...]) -> float:
@@ -195,7 +197,7 @@ class PenaltySearch:
             proportional = replace(_smallest(tried), time=None)
             tried[proportional] = self.loss(proportional, causes)
         losses = {str(strengths): round(loss, 3) for strengths, loss in (alone | tried).items()}
-        return _weighted(tried), losses
+        return _weighted(tried, self.scale), losses
 
     def _around(self, base: Strengths) -> list[Strengths]:
         """Every antibody ridge with every gate strength, "no gates" among them where it may win."""
@@ -210,10 +212,10 @@ def _smallest(losses: dict[Strengths, float]) -> Strengths:
     return min(losses, key=lambda strengths: losses[strengths])
 
 
-def _weighted(losses: dict[Strengths, float]) -> Mixture:
-    """Weights ``exp(-loss / T)``; choices far behind are dropped."""
+def _weighted(losses: dict[Strengths, float], scale: float) -> Mixture:
+    """Weights ``exp(-scale loss / T)``; choices far behind are dropped."""
     lowest = min(losses.values())
-    weights = {strengths: float(np.exp((lowest - loss) / TEMPERATURE)) for strengths, loss in losses.items()}
+    weights = {strengths: float(np.exp(scale * (lowest - loss) / TEMPERATURE)) for strengths, loss in losses.items()}
     kept = {strengths: weight for strengths, weight in weights.items() if weight >= MIN_RELATIVE_WEIGHT}
     total = sum(kept.values())
     ranked = sorted(kept.items(), key=lambda item: -item[1])

@@ -77,6 +77,14 @@ def test_columns_become_arrays() -> None:
     assert data.centres == ("x", "x", "y")
 
 
+def test_grades_of_a_blot_are_kept() -> None:
+    data = data_from_frame(frame(ab_mda5=["positive"] * 3, ab_mda5_grade=["(+)", "+++", None]), COURSE)
+    assert data.antibody_grades is not None
+    column = data.antibody_grades[:, data.antibody_keys.index("mda5")]
+    assert column[:2].tolist() == [1.0, 4.0]
+    assert np.isnan(column[2])
+
+
 def test_another_declared_unit_gives_the_same_numbers() -> None:
     milligrams = data_from_frame(frame(crp_mg_l=[10.0, 25.0, 1.0]))
     decilitres = data_from_frame(frame(crp_mg_dl=[1.0, 2.5, 0.1]))
@@ -89,6 +97,7 @@ def test_another_declared_unit_gives_the_same_numbers() -> None:
     ("columns", "words"),
     [
         ({"ab_mda5": ["yes", "", ""]}, "ab_mda5: 'yes'"),
+        ({"ab_mda5": ["positive", "", ""], "ab_mda5_grade": ["5+", "", ""]}, "ab_mda5_grade: '5+'"),
         ({"fvc_percent": [900.0, 80.0, 80.0]}, "fvc_percent: impossible value(s) 900.0"),
         ({"fvc_percent": [np.inf, 80.0, 80.0]}, "fvc_percent: impossible"),
         ({"age_years": ["old", 80.0, 80.0]}, "age_years: impossible value(s) 'old'"),

@@ -256,7 +256,7 @@ def test_a_large_cohort_uses_one_step_replicates_close_to_refits(monkeypatch: py
     cohort, patients = draw(600, 31).data, draw(40, 32).data
     settings = PrognosisSettings(num_embedding_components=4, num_bootstrap=60)
     refits = PrognosticModel.fit(cohort, settings, endpoint_of(Variant())).interval(patients, [365.0])
-    monkeypatch.setattr("models.prognosis.fitting.ONE_STEP_SIZE", 0)
+    monkeypatch.setattr("models.prognosis.bootstrap.ONE_STEP_SIZE", 0)
     one_step = PrognosticModel.fit(cohort, settings, endpoint_of(Variant())).interval(patients, [365.0])
     np.testing.assert_allclose(one_step[0], refits[0], atol=0.1)
     width, other = (refits[1] - refits[0]).mean(), (one_step[1] - one_step[0]).mean()
