@@ -37,6 +37,7 @@ SECTIONS = ("compare", "curve", "checks", "speed")
 TRAINING_SCANNERS = ("SIEMENS", "GE MEDICAL SYSTEMS", "Philips")
 UNSEEN_SCANNERS = ("TOSHIBA",)
 BEST = "small_cnn_3d"
+CHOICE_SHARE = 0.55  # of the time, at which the choice is made among the candidates that are done
 CELLS = tuple(Cell(thickness, is_sharp) for thickness in (0.625, 1.25, 2.5, 5.0) for is_sharp in (True, False))
 
 
@@ -256,6 +257,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     maker = context.Process(target=generate, args=(plan, graphs))
     maker.start()
     tasks, results = context.Queue(), context.Queue()
+    tasks.cancel_join_thread()  # jobs nobody took must not keep this process from ending
     workers = [context.Process(target=work_on, args=(plan, tasks, results, deadline)) for _ in range(plan.workers)]
     for worker in workers:
         worker.start()
@@ -278,7 +280,11 @@ def train_all(
         tasks.put(job)
     waiting, has_chosen = len(first), False
     by_section: dict[str, list[Any]] = {}
+    choose_at = STARTED + CHOICE_SHARE * plan.budget_s
     while waiting:
+        if not has_chosen and "compare" in by_section and time.time() > choose_at:
+            has_chosen = True
+            waiting += put_further(plan, best_of(first, by_section["compare"]), tasks)
         try:
             job, result = results.get(timeout=2)
         except queue.Empty:
@@ -292,12 +298,16 @@ def train_all(
         say(line_of(job, result))
         if not waiting and not has_chosen:
             has_chosen = True
-            best = best_of(first, by_section["compare"])
-            say(f"best out of fold: {best.label}")
-            later = further_jobs(plan, best)
-            for further in later:
-                tasks.put(further)
-            waiting = len(later)
+            waiting = put_further(plan, best_of(first, by_section["compare"]), tasks)
+
+
+def put_further(plan: Plan, best: Job, tasks: Any) -> int:
+    """Queue everything after the choice; gives the number of jobs."""
+    say(f"best out of fold: {best.label}")
+    later = further_jobs(plan, best)
+    for job in later:
+        tasks.put(job)
+    return len(later)
 
 
 def best_of(jobs: Sequence[Job], results: Sequence[dict[str, Any]]) -> Job:
