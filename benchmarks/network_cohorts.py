@@ -185,8 +185,13 @@ VARIANTS: dict[str, Callable[[Voxels, np.random.Generator], Voxels]] = {
 
 
 def load_graph(name: str) -> PreprocessSpec:
+    """A graph of this benchmark, or a shipped one; lungs and quantities always as the shipped graphs find them."""
+    shipped = load_settings(PreprocessSpec, config_path("preprocess/small_3d.yaml"))
     own = Path(__file__).parent / "preprocess" / f"{name}.yaml"
-    return load_settings(PreprocessSpec, own if own.exists() else config_path(f"preprocess/{name}.yaml"))
+    if not own.exists():
+        return load_settings(PreprocessSpec, config_path(f"preprocess/{name}.yaml"))
+    spec = load_settings(PreprocessSpec, own)
+    return PreprocessSpec(name=name, steps=(*shipped.steps[:SHARED_STEPS], *spec.steps))
 
 
 def run_graphs(volume: Volume, names: Sequence[str]) -> dict[str, Arrays]:

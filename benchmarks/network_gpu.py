@@ -1,12 +1,12 @@
 """Pattern networks at full size on one GPU: one command, a JSON file per section, a time budget.
 
-    python benchmarks/network_gpu.py --out OUT --sections tune --budget-s 290
-    python benchmarks/network_gpu.py --out OUT --sections compare curve checks speed --budget-s 430
+    python benchmarks/network_gpu.py --out OUT --budget-s 490
 
 Cohorts of synthetic patients are made on all cores while networks already train; several trainings share the GPU.
-Sections: ``tune`` (settings judged out of fold, on training patients only), ``compare`` (all networks, realistic and
-hard, unseen scanners), ``curve`` (50 to 400 patients), ``checks`` (thickness x kernel, scans from elsewhere, mirror
-averaging, a planted shortcut), ``speed`` (beside a stock MONAI loop). All figures are of synthetic patients.
+First every candidate is trained on the realistic preset; the one that is best out of fold, on training patients only,
+is used for the learning curve and the checks. Sections: ``compare`` (networks, realistic and hard, unseen scanners),
+``curve`` (50 to 400 patients), ``checks`` (thickness x kernel, scans from elsewhere, mirror averaging, repeats, a
+planted shortcut), ``speed`` (beside a stock MONAI loop). All figures are of synthetic patients.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import queue
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +33,12 @@ from network_speed import measure_speed
 
 from data_pipeline.phantoms.patients import CohortSettings
 
-SECTIONS = ("tune", "compare", "curve", "checks", "speed")
+SECTIONS = ("compare", "curve", "checks", "speed")
 TRAINING_SCANNERS = ("SIEMENS", "GE MEDICAL SYSTEMS", "Philips")
 UNSEEN_SCANNERS = ("TOSHIBA",)
-THICKNESS_MM = (0.625, 1.25, 2.5, 5.0)
 BEST = "small_cnn_3d"
-ALL_NETWORKS = (
-    "small_cnn_3d",
-    "resnet_3d",
-    "densenet_3d",
-    "efficientnet_3d",
-    "segresnet_3d",
-    "slice_attention",
-    "small_cnn_3d, image alone",
-    "quantitative_only",
-)
+CHOICE_SHARE = 0.55  # of the time, at which the choice is made among the candidates that are done
+CELLS = tuple(Cell(thickness, is_sharp) for thickness in (0.625, 1.25, 2.5, 5.0) for is_sharp in (True, False))
 
 
 @dataclass(frozen=True)
@@ -67,6 +58,7 @@ class Plan:
     budget_s: float
     epochs: int
     graph: str
+    fine_graph: str
     device: str
     speed_s: float
 
@@ -82,79 +74,78 @@ def wanted_cohorts(plan: Plan) -> dict[str, Wanted]:
     # Synthetic vendors differ in their headers only; what shifts is the kernel: half of the unseen scans are soft.
     soft: dict[str, Any] = {"cell": Cell(0, is_sharp=False), "is_every_second": True}
     found["realistic_unseen"] = Wanted(settings(77, plan.test, UNSEEN_SCANNERS), **soft)
-    if "compare" in plan.sections:
-        found["hard"] = Wanted(settings(12, plan.train, TRAINING_SCANNERS, difficulty="hard"))
-        found["hard_unseen"] = Wanted(settings(78, plan.test, UNSEEN_SCANNERS, difficulty="hard"), **soft)
     if "checks" in plan.sections:
         few = settings(79, plan.elsewhere, UNSEEN_SCANNERS)
-        for variant in VARIANTS:
-            found[variant] = Wanted(few, variant=variant)
+        found |= {variant: Wanted(few, variant=variant) for variant in VARIANTS}
         found["varied"] = Wanted(settings(80, plan.elsewhere, UNSEEN_SCANNERS, protocol="varied"))
         found["shortcut"] = Wanted(settings(81, max(plan.train // 2, 24), (), shortcut=0.85, size="tiny"))
         patients = range(min(plan.cell_patients, plan.test))
-        for thickness in THICKNESS_MM[::-1]:
-            for is_sharp in (True, False):
-                cell = Cell(thickness, is_sharp)
-                found[cell.name] = Wanted(settings(77, plan.test, UNSEEN_SCANNERS), cell, patients=patients)
+        unseen = settings(77, plan.test, UNSEEN_SCANNERS)
+        found |= {cell.name: Wanted(unseen, cell, patients=patients) for cell in CELLS}
+    if "compare" in plan.sections:
+        found["hard"] = Wanted(settings(12, plan.train, TRAINING_SCANNERS, difficulty="hard"))
+        found["hard_unseen"] = Wanted(settings(78, plan.test, UNSEEN_SCANNERS, difficulty="hard"), **soft)
     return found
 
 
-def cell_names() -> tuple[str, ...]:
-    return tuple(Cell(thickness, is_sharp).name for thickness in THICKNESS_MM for is_sharp in (True, False))
+def graph_of(plan: Plan, network: str) -> str:
+    return "slices_2mm" if network == "slice_attention" else plan.graph
 
 
-def jobs_of(plan: Plan) -> list[Job]:  # noqa: C901  # one flat list of what is trained
-    """Jobs in the order in which their cohorts are made; the tables' main rows first."""
-    base = {"max_epochs": plan.epochs}
-    jobs: list[Job] = []
+def job_for(plan: Plan, section: str, network: str, cohort: str, **options: Any) -> Job:
+    changes = {"max_epochs": 60 if network == "quantitative_only" else plan.epochs, **options.pop("changes", {})}
+    options = {"graph": graph_of(plan, network), "tests": (f"{cohort}_unseen",), **options}
+    return Job(section, network, cohort, changes=changes, **options)
 
-    def add(section: str, network: str, cohort: str, **options: Any) -> None:
-        changes = {**base, **options.pop("changes", {})}
-        if network == "quantitative_only":
-            changes["max_epochs"] = 60
-        graph = options.pop("graph", "slices_2mm" if network == "slice_attention" else plan.graph)
-        jobs.append(Job(section, network, cohort, graph=graph, changes=changes, **options))
 
-    unseen = ("realistic_unseen",)
-    if "tune" in plan.sections:
-        for label, options in tuning_grid().items():
-            network = options.pop("network", BEST)
-            add("tune", network, "realistic", tests=unseen, label=f"{network}, {label}", **options)
-    if "compare" in plan.sections:
-        for preset in ("realistic", "hard"):
-            for network in ALL_NETWORKS:
-                add("compare", network, preset, tests=(f"{preset}_unseen",))
+def candidates(plan: Plan) -> list[Job]:
+    """What the best is chosen from, on the realistic preset."""
+    variants: dict[str, tuple[str, dict[str, Any]]] = {
+        "small_cnn_3d": (BEST, {}),
+        "quantitative_only": ("quantitative_only", {}),
+        "small_cnn_3d, 2 mm": (BEST, {"graph": plan.fine_graph}),
+        "small_cnn_3d, no auxiliary": (BEST, {"changes": {"auxiliary_weight": 0.0}}),
+        "small_cnn_3d, twice the epochs": (BEST, {"changes": {"max_epochs": 2 * plan.epochs}}),
+        "resnet_3d": ("resnet_3d", {}),
+        "densenet_3d": ("densenet_3d", {}),
+        "slice_attention": ("slice_attention", {}),
+    }
+    return [
+        job_for(plan, "compare", network, "realistic", label=label, **options)
+        for label, (network, options) in variants.items()
+    ]
+
+
+def further_jobs(plan: Plan, best: Job) -> list[Job]:
+    """Everything after the choice, most telling first, in the order in which cohorts are made."""
+
+    def again(section: str, cohort: str = "realistic", **options: Any) -> Job:
+        tests = options.pop("tests", (f"{cohort}_unseen",))
+        return replace(best, section=section, cohort=cohort, tests=tests, **options)
+
+    def plain(section: str, network: str, cohort: str = "realistic", **options: Any) -> Job:
+        return job_for(plan, section, network, cohort, **options)
+
+    jobs = [plain("compare", "small_cnn_3d, image alone")]
     if "curve" in plan.sections:
         for size in (50, 100, 200):
-            for network in (BEST, "quantitative_only"):
-                add("curve", network, "realistic", tests=unseen, num_training=size)
+            jobs.append(again("curve", num_training=size))
+            jobs.append(plain("curve", "quantitative_only", num_training=size))
     if "checks" in plan.sections:
-        add("checks", BEST, "realistic", tests=unseen, mirror_average=True, label="mirror average")
-        add("checks", BEST, "realistic", tests=unseen, repeats=2, label="two repeats")
-        add("checks", BEST, "realistic", tests=unseen, outside=(*VARIANTS, "varied"), label="elsewhere")
-        add("checks", BEST, "shortcut", find_shortcuts=True, label="shortcut")
-        for network in (BEST, "quantitative_only"):
-            add("checks", network, "realistic", tests=cell_names(), label=f"cells, {network}")
+        elsewhere = (*VARIANTS, "varied")
+        jobs.append(again("checks", outside=elsewhere, label="elsewhere"))
+        jobs.append(again("checks", mirror_average=True, label="mirror average"))
+        jobs.append(again("checks", "shortcut", tests=(), find_shortcuts=True, label="shortcut"))
+        jobs.append(again("checks", repeats=2, label="two repeats"))
+        cells = tuple(cell.name for cell in CELLS)
+        jobs.append(again("checks", tests=cells, label=f"cells, {best.network}"))
+        jobs.append(plain("checks", "quantitative_only", tests=cells, label="cells, quantitative_only"))
+    if "compare" in plan.sections:
+        jobs.append(again("compare", "hard", label=best.label))
+        jobs += [plain("compare", network, "hard") for network in ("quantitative_only", "resnet_3d", "slice_attention")]
+        jobs += [plain("compare", network) for network in ("segresnet_3d", "efficientnet_3d")]
+        jobs += [plain("compare", network, "hard") for network in ("densenet_3d", "small_cnn_3d, image alone")]
     return jobs
-
-
-def tuning_grid() -> dict[str, dict[str, Any]]:
-    """One change at a time around the middle; judged out of fold on training patients. Most telling first."""
-    return {
-        "quantitative only": {"network": "quantitative_only"},
-        "middle": {},
-        "lr 5e-3": {"changes": {"learning_rate": 5e-3}},
-        "3 mm": {"graph": "lungs_3mm"},
-        "no auxiliary": {"changes": {"auxiliary_weight": 0.0}},
-        "auxiliary 1": {"changes": {"auxiliary_weight": 1.0}},
-        "mild augmentation": {"augmentation": "mild"},
-        "width 24": {"params": {"width": 24}},
-        "slices": {"network": "slice_attention"},
-        "resnet": {"network": "resnet_3d"},
-        "lr 1e-3": {"changes": {"learning_rate": 1e-3}},
-        "5 stages": {"params": {"num_halvings": 4, "num_stages": 5, "width": 16}},
-        "twice the epochs": {"changes": {"max_epochs": 60}},
-    }
 
 
 def cohort_path(plan: Plan, name: str, graph: str) -> Path:
@@ -202,14 +193,14 @@ def load_cohort(plan: Plan, name: str, graph: str, deadline: float) -> Cohort | 
 
 
 def work_on(plan: Plan, tasks: Any, results: Any, deadline: float) -> None:
-    """A training process: jobs from the queue until it is empty or the time is up."""
+    """A training process: jobs from the queue until the time is up."""
     torch.set_num_threads(1)
     device = torch.device(plan.device)
     while time.time() < deadline:
         try:
-            job: Job = tasks.get_nowait()
+            job: Job = tasks.get(timeout=1)
         except queue.Empty:
-            return
+            continue
         try:
             names = dict.fromkeys((job.cohort, *job.tests, *job.outside))
             loaded = {name: load_cohort(plan, name, job.graph, deadline) for name in names}
@@ -241,15 +232,16 @@ def read_plan(argv: Sequence[str] | None) -> Plan:
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--size", default="small", choices=("tiny", "small"))
     parser.add_argument("--train", type=int, default=400)
-    parser.add_argument("--test", type=int, default=300)
-    parser.add_argument("--cell-patients", type=int, default=40)
-    parser.add_argument("--elsewhere", type=int, default=24)
-    parser.add_argument("--processes", type=int, default=max((os.cpu_count() or 2) - 2, 1), help="making cohorts")
+    parser.add_argument("--test", type=int, default=200)
+    parser.add_argument("--cell-patients", type=int, default=30)
+    parser.add_argument("--elsewhere", type=int, default=16)
+    parser.add_argument("--processes", type=int, default=max((os.cpu_count() or 2) - 3, 1), help="making cohorts")
     parser.add_argument("--workers", type=int, default=6, help="trainings at once on the GPU")
-    parser.add_argument("--budget-s", type=float, default=430)
+    parser.add_argument("--budget-s", type=float, default=490)
     parser.add_argument("--speed-s", type=float, default=75, help="kept at the end for the speed section")
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--graph", default="lungs_2mm")
+    parser.add_argument("--graph", default="lungs_2.5mm")
+    parser.add_argument("--fine-graph", default="lungs_2mm")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = vars(parser.parse_args(argv))
     return Plan(**{**args, "sections": tuple(args["sections"])})
@@ -257,28 +249,72 @@ def read_plan(argv: Sequence[str] | None) -> Plan:
 
 def main(argv: Sequence[str] | None = None) -> None:
     plan = read_plan(argv)
-    has_speed = "speed" in plan.sections
-    deadline = STARTED + plan.budget_s - (plan.speed_s if has_speed else 0)
-    jobs = jobs_of(plan)
-    graphs = tuple(dict.fromkeys([plan.graph, *(job.graph for job in jobs)]))
-    say(f"{len(jobs)} jobs, graphs {graphs}, device {plan.device}")
+    deadline = STARTED + plan.budget_s - (plan.speed_s if "speed" in plan.sections else 0)
+    first = candidates(plan) if set(plan.sections) - {"speed"} else []
+    graphs = tuple(dict.fromkeys([plan.graph, *(job.graph for job in first)]))
+    say(f"{len(first)} candidates, graphs {graphs}, device {plan.device}")
     context = multiprocessing.get_context("spawn")
     maker = context.Process(target=generate, args=(plan, graphs))
     maker.start()
     tasks, results = context.Queue(), context.Queue()
-    for job in jobs:
-        tasks.put(job)
+    tasks.cancel_join_thread()  # jobs nobody took must not keep this process from ending
     workers = [context.Process(target=work_on, args=(plan, tasks, results, deadline)) for _ in range(plan.workers)]
     for worker in workers:
         worker.start()
-    collect(plan, jobs, results, [maker, *workers], deadline)
+    train_all(plan, first, (tasks, results), [maker, *workers], deadline)
     for process in workers:
-        process.join(timeout=2)
         process.kill()  # a training that outlasts its time must not share the GPU with what is timed now
-    if has_speed:
-        time_training(plan)
+    maker.join(timeout=max(deadline - time.time(), 1))
     maker.terminate()
+    if "speed" in plan.sections:
+        time_training(plan)
     say("done")
+
+
+def train_all(
+    plan: Plan, first: Sequence[Job], queues: tuple[Any, Any], processes: Sequence[Any], deadline: float
+) -> None:
+    """Candidates, the choice, then everything else; files are written again whenever a job is done."""
+    tasks, results = queues
+    for job in first:
+        tasks.put(job)
+    waiting, has_chosen = len(first), False
+    by_section: dict[str, list[Any]] = {}
+    choose_at = STARTED + CHOICE_SHARE * plan.budget_s
+    while waiting:
+        if not has_chosen and "compare" in by_section and time.time() > choose_at:
+            has_chosen = True
+            waiting += put_further(plan, best_of(first, by_section["compare"]), tasks)
+        try:
+            job, result = results.get(timeout=2)
+        except queue.Empty:
+            if time.time() > deadline + 5 or has_ended(processes):
+                say(f"{waiting} jobs were not done in time")
+                return
+            continue
+        waiting -= 1
+        by_section.setdefault(job.section, []).append({"name": job.name, **result})
+        write_json(plan.out / f"{job.section}.json", by_section[job.section])
+        say(line_of(job, result))
+        if not waiting and not has_chosen:
+            has_chosen = True
+            waiting = put_further(plan, best_of(first, by_section["compare"]), tasks)
+
+
+def put_further(plan: Plan, best: Job, tasks: Any) -> int:
+    """Queue everything after the choice; gives the number of jobs."""
+    say(f"best out of fold: {best.label}")
+    later = further_jobs(plan, best)
+    for job in later:
+        tasks.put(job)
+    return len(later)
+
+
+def best_of(jobs: Sequence[Job], results: Sequence[dict[str, Any]]) -> Job:
+    """The network with the highest AUC out of fold, on training patients: nothing of the unseen scans is looked at."""
+    scores = {result["name"]: result["out_of_fold"]["auc"] for result in results if "error" not in result}
+    networks = [job for job in jobs if job.name in scores and job.network != "quantitative_only"]
+    return max(networks, key=lambda job: scores[job.name]) if networks else jobs[0]
 
 
 def time_training(plan: Plan) -> None:
@@ -293,24 +329,6 @@ def time_training(plan: Plan) -> None:
         if time.time() > STARTED + plan.budget_s:
             say("the time is up")
             return
-
-
-def collect(plan: Plan, jobs: Sequence[Job], results: Any, processes: Sequence[Any], deadline: float) -> None:
-    """Write each section's file again whenever a job of it is done."""
-    by_section: dict[str, list[Any]] = {}
-    for _ in range(len(jobs)):
-        found = None
-        while found is None:
-            try:
-                found = results.get(timeout=2)
-            except queue.Empty:
-                if time.time() > deadline + 5 or has_ended(processes):
-                    say("not all jobs were done in time")
-                    return
-        job, result = found
-        by_section.setdefault(job.section, []).append({"name": job.name, **result})
-        write_json(plan.out / f"{job.section}.json", by_section[job.section])
-        say(line_of(job, result))
 
 
 def has_ended(processes: Sequence[Any]) -> bool:

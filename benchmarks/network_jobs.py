@@ -85,7 +85,7 @@ class Job:
     network: str
     cohort: str
     tests: tuple[str, ...] = ()
-    graph: str = "lungs_2mm"
+    graph: str = "lungs_2.5mm"
     num_training: int = 0
     augmentation: str = "full"
     changes: dict[str, Any] = field(default_factory=dict)
@@ -127,9 +127,9 @@ def augment_of(name: str) -> Any:
 def settings_of(job: Job, device: torch.device) -> TrainingSettings:
     own = NETWORKS[job.network][3]
     base: dict[str, Any] = {
-        "max_epochs": 40,
+        "max_epochs": 30,
         "batch_size": 16,
-        "learning_rate": 2e-3,
+        "learning_rate": 3e-3,
         "weight_decay": 0.01,
         "ema_decay": 0.98,
         "patience_epochs": 1000,

@@ -111,7 +111,8 @@ class PatternModule(lightning.LightningModule):
     def training_loss(self, batch: Batch) -> Tensor:
         """Loss of a batch as the dataset gives it: finished, augmented, answered."""
         batch = self._finished(batch)
-        batch = batch if self.augment is None else self.augment(batch)
+        if self.augment is not None and self.network.backbone.sees_image:
+            batch = self.augment(batch)
         output = self._answers(batch)
         each = [self._answer_loss(logits, batch, is_training=True) for logits in output["branch_logits"].unbind(1)]
         loss = torch.stack(each).mean()
@@ -136,7 +137,9 @@ class PatternModule(lightning.LightningModule):
         )
 
     def _finished(self, batch: Batch) -> Batch:
-        return batch if self.finish is None else self.finish(batch)
+        if self.finish is None or not self.network.backbone.sees_image:
+            return batch
+        return self.finish(batch)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """See ``shared_step``."""
