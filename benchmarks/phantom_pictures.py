@@ -29,6 +29,7 @@ KINDS = ("nsip", "op", "mixed", "uip", "diffuse_damage", "infection", "emphysema
 WINDOW = {"cmap": "gray", "vmin": -1150, "vmax": 150}
 SEED = 11
 CELL_INCHES = 1.7
+PARTS = ["sheets", "forms", "full", "curves"]
 OTHER = Pattern.OTHER
 FORMS = {  # name -> (what is planted, height of the slice as a share of the scan)
     "traction": (DiseasePlan(Pattern.NSIP, ground_glass=0.25, reticulation=0.2, traction=3.0), 0.27),
@@ -139,7 +140,7 @@ def forms_sheet(path: Path) -> None:
     """Single findings, each planted in the same body."""
     from preprocessing_phantoms import make_chest_of
 
-    figure, axes = plt.subplots(2, 5, figsize=(CELL_INCHES * 5, CELL_INCHES * 1.75))
+    figure, axes = plt.subplots(2, 5, figsize=(CELL_INCHES * 7.5, CELL_INCHES * 2.7))
     for axis, (name, (plan, height)) in zip(axes.ravel(), FORMS.items(), strict=True):
         hu = make_chest_of(plan, size="small", seed=2)
         plane = hu[int(len(hu) * height)]
@@ -231,13 +232,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/pictures/phantoms"))
     parser.add_argument("--real", type=Path, help="folder of one real CT series, for the curves")
-    parser.add_argument("--only", nargs="+", choices=["sheets", "full", "curves"], default=["sheets", "full", "curves"])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     args = parser.parse_args()
     small = CohortSettings(seed=SEED, num_patients=150, size="small")
     full = CohortSettings(seed=SEED, num_patients=150, size="full")
     if "sheets" in args.only:
         contact_sheet(small, args.out / "patterns_sheet.png")
         severity_sheet(small, args.out / "severity_sheet.png")
+    if "forms" in args.only:
         forms_sheet(args.out / "forms_sheet.png")
     if "full" in args.only:
         full_size_sheet(made(full, "nsip", -4), args.out / "full_size_sheet.png")

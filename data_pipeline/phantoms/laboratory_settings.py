@@ -1,4 +1,4 @@
-"""The numbers of laboratories and readers as checked settings; the values and their sources are in ``clinical.yaml``."""
+"""The numbers of laboratories and readers as checked settings; values and sources are in ``clinical.yaml``."""
 
 from __future__ import annotations
 
