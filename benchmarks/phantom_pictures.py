@@ -20,13 +20,32 @@ from scipy import ndimage
 from data_pipeline import read_volume
 from data_pipeline.phantoms import CohortSettings, draw_truths
 from data_pipeline.phantoms.cohort import make_planned_scan, plan_scan
+from data_pipeline.phantoms.disease_types import DiseasePlan, EmphysemaKind, OtherKind
 from data_pipeline.phantoms.patients import PatientTruth
 from data_pipeline.phantoms.scan import Scan
+from domain.patterns import Pattern
 
 KINDS = ("nsip", "op", "mixed", "uip", "diffuse_damage", "infection", "emphysema", "normal")
 WINDOW = {"cmap": "gray", "vmin": -1150, "vmax": 150}
 SEED = 11
 CELL_INCHES = 1.7
+PARTS = ["sheets", "forms", "full", "curves"]
+OTHER = Pattern.OTHER
+FORMS = {  # name -> (what is planted, height of the slice as a share of the scan)
+    "traction": (DiseasePlan(Pattern.NSIP, ground_glass=0.25, reticulation=0.2, traction=3.0), 0.27),
+    "sparing": (DiseasePlan(Pattern.NSIP, ground_glass=0.4, reticulation=0.1, has_sparing=True), 0.3),
+    "perilobular": (DiseasePlan(Pattern.OP, consolidation=0.12, num_foci=7, perilobular=1.0), 0.4),
+    "reversed halo": (DiseasePlan(Pattern.OP, consolidation=0.12, num_foci=6, reversed_halo=1.0), 0.4),
+    "along bronchi": (DiseasePlan(Pattern.OP, consolidation=0.12, num_foci=8, peribronchovascular=1.0), 0.45),
+    "paraseptal": (
+        DiseasePlan(OTHER, OtherKind.EMPHYSEMA, emphysema=0.15, emphysema_kind=EmphysemaKind.PARASEPTAL),
+        0.55,
+    ),
+    "air trapping": (DiseasePlan(OTHER, OtherKind.NORMAL, air_trapping=0.25), 0.4),
+    "effusion": (DiseasePlan(OTHER, OtherKind.NORMAL, effusion_mm=(22.0, 14.0)), 0.2),
+    "pneumothorax": (DiseasePlan(OTHER, OtherKind.NORMAL, pneumothorax_mm=12.0), 0.55),
+    "pneumomediastinum": (DiseasePlan(OTHER, OtherKind.NORMAL, has_pneumomediastinum=True), 0.62),
+}
 
 
 def kind_of(truth: PatientTruth) -> str:
@@ -106,10 +125,26 @@ def made(settings: CohortSettings, kind: str, place: int) -> Scan:
 
 
 def full_size_sheet(scan: Scan, path: Path) -> None:
-    """Two slices of one full-size patient, large."""
-    figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.7))
+    """Two slices of one full-size patient, large: lung window and soft-tissue window."""
+    figure, axes = plt.subplots(2, 2, figsize=(7.4, 6.0))
     for column, share in enumerate((0.3, 0.5)):
-        show(axes[column], scan.hu[int(len(scan.hu) * share)])
+        plane = scan.hu[int(len(scan.hu) * share)]
+        rows = slice(int(0.14 * len(plane)), int(0.94 * len(plane)))
+        show(axes[0, column], plane[rows])
+        axes[1, column].imshow(plane[rows], interpolation="antialiased", cmap="gray", vmin=-160, vmax=240)
+        axes[1, column].axis("off")
+    save(figure, path)
+
+
+def forms_sheet(path: Path) -> None:
+    """Single findings, each planted in the same body."""
+    from preprocessing_phantoms import make_chest_of
+
+    figure, axes = plt.subplots(2, 5, figsize=(CELL_INCHES * 7.5, CELL_INCHES * 2.7))
+    for axis, (name, (plan, height)) in zip(axes.ravel(), FORMS.items(), strict=True):
+        hu = make_chest_of(plan, size="small", seed=2)
+        plane = hu[int(len(hu) * height)]
+        show(axis, plane[int(0.12 * len(plane)) : int(0.92 * len(plane))], 1.0, name)
     save(figure, path)
 
 
@@ -197,17 +232,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/pictures/phantoms"))
     parser.add_argument("--real", type=Path, help="folder of one real CT series, for the curves")
-    parser.add_argument("--only", nargs="+", choices=["sheets", "full", "curves"], default=["sheets", "full", "curves"])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     args = parser.parse_args()
     small = CohortSettings(seed=SEED, num_patients=150, size="small")
     full = CohortSettings(seed=SEED, num_patients=150, size="full")
     if "sheets" in args.only:
         contact_sheet(small, args.out / "patterns_sheet.png")
         severity_sheet(small, args.out / "severity_sheet.png")
+    if "forms" in args.only:
+        forms_sheet(args.out / "forms_sheet.png")
     if "full" in args.only:
         full_size_sheet(made(full, "nsip", -4), args.out / "full_size_sheet.png")
     if "curves" in args.only and args.real:
-        comparison(made(full, "infection", 0), args.real, args.out / "curves.png")
+        comparison(made(full, "normal", 0), args.real, args.out / "curves.png")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How hard, how fast and how knowable the synthetic patients are; figures for ``docs/benchmarks/phantoms.md``.
 
-python benchmarks/phantoms.py --only speed oracle difficulty --patients 100   (about 6 minutes on one idle core)
+python benchmarks/phantoms.py --only speed oracle difficulty --patients 200   (about 8 minutes on one idle core)
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def measure_speed(_: int) -> list[str]:
         "| size | slices | processor s / patient | wall s / patient | load of the machine |",
         "|---|---|---|---|---|",
     ]
-    for size, repeats in (("tiny", 7), ("small", 3), ("full", 1)):
+    for size, repeats in (("tiny", 7), ("small", 3), ("full", 2)):
         processor, wall, slices = [], [], []
         with TemporaryDirectory() as folder:
             generate_cohort(Path(folder) / "warm", num_patients=1, seed=0)
@@ -131,7 +131,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=list(MEASURES), default=list(MEASURES))
-    parser.add_argument("--patients", type=int, default=100, help="per difficulty")
+    parser.add_argument("--patients", type=int, default=200, help="per difficulty")
     args = parser.parse_args()
     print(f"Python {platform.python_version()}, numpy {np.__version__}, {platform.machine()}")
     for name in args.only:

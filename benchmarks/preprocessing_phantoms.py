@@ -11,7 +11,7 @@ from data_pipeline.phantoms.acquisition import draw_acquisition
 from data_pipeline.phantoms.disease_types import DiseasePlan, OtherKind
 from data_pipeline.phantoms.habitus import draw_habitus
 from data_pipeline.phantoms.randomness import Stream, stream
-from data_pipeline.phantoms.scan import make_scan
+from data_pipeline.phantoms.scan import Scan, make_scan
 from domain.patterns import Pattern
 
 KINDS: dict[str, DiseasePlan] = {
@@ -44,13 +44,21 @@ class Chest:
 
 def make_chest(kind: str, *, size: str = "small", seed: int = 0) -> Chest:
     """Build and scan one chest."""
-    plan = KINDS[kind]
+    scan = _scan_of(KINDS[kind], size, seed)
+    z, y, x = scan.grid.spacing_mm
+    hu, lungs = (np.ascontiguousarray(part.transpose(2, 1, 0)[::-1, ::-1]) for part in (scan.hu, scan.lungs))
+    return Chest(hu, lungs, (x, y, z), scan.extents)
+
+
+def make_chest_of(plan: DiseasePlan, *, size: str, seed: int) -> NDArray[np.int16]:
+    """HU of a chest with a disease of one's own, in the phantom's frame. Shape (Z, Y, X)."""
+    return _scan_of(plan, size, seed).hu
+
+
+def _scan_of(plan: DiseasePlan, size: str, seed: int) -> Scan:
     habitus = draw_habitus(
         stream(seed, 0, Stream.ANATOMY), is_female=seed % 2 == 1, age_years=55, volume_loss=plan.volume_loss
     )
     width = 2 * (habitus.chest_half_width + habitus.fat + habitus.muscle + 14)
     acquisition = draw_acquisition(stream(seed, 0, Stream.ACQUISITION), size, width)  # type: ignore[arg-type]
-    scan = make_scan(seed, 0, habitus, plan, acquisition)
-    z, y, x = scan.grid.spacing_mm
-    hu, lungs = (np.ascontiguousarray(part.transpose(2, 1, 0)[::-1, ::-1]) for part in (scan.hu, scan.lungs))
-    return Chest(hu, lungs, (x, y, z), scan.extents)
+    return make_scan(seed, 0, habitus, plan, acquisition)

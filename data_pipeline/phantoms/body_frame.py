@@ -61,6 +61,12 @@ def _cut(curve: Field, box: Box) -> Field:
     return curve[tuple(cut if size > 1 else slice(None) for cut, size in zip(box, curve.shape, strict=True))]
 
 
+def midline_of(habitus: Habitus, z: Field) -> Field:
+    """Middle of the body at some heights, mm to the left of the grid's middle."""
+    bow = (z / np.float32(habitus.lung_height) - np.float32(0.5)) ** 2 * np.float32(4)
+    return np.asarray(np.float32(habitus.scoliosis) * np.clip(1 - bow, -1, 1))
+
+
 def build_frame(habitus: Habitus, grid: Grid) -> Frame:
     """The curves of one body on a grid, all lengths in mm."""
     z, y, x = grid.coordinates()
@@ -76,6 +82,6 @@ def build_frame(habitus: Habitus, grid: Grid) -> Frame:
     centre_y = (
         np.float32(habitus.spine_curve) * (0.5 - bow) + (np.float32(habitus.chest_half_depth) - half_depth) * 0.45
     )
-    midline = np.float32(habitus.scoliosis) * np.clip(1 - bow, -1, 1)
+    midline = midline_of(habitus, z)
     spine_y = centre_y + np.float32(habitus.chest_half_depth - SPINE_BEFORE_BACK_MM)
     return Frame(z, y, x - midline, height, half_width, half_depth, centre_y, spine_y, x)

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from data_pipeline.phantoms.disease_types import OtherKind
+from data_pipeline.phantoms.laboratory_settings import Assay, Reader, ReaderConfusions, ReaderErrors
 from data_pipeline.phantoms.sourced import Sourced, Value
 from domain.config_files import resolve_config
 from domain.patterns import Pattern
@@ -163,22 +164,6 @@ class Missing(Sourced):
     spo2: float
 
 
-class Assay(Sourced):
-    """How the laboratory distorts the true antibodies."""
-
-    sensitivity: dict[str, float]
-    false_positive_sample: float
-    false_positive_keys: dict[str, float]
-    weak_if_false: float
-    weak_if_true: float
-    untested_by_default: dict[str, float]
-    ro52_missing: float
-    panel_missing_specialist: float
-    panel_missing_general: float
-    general_sites: float
-    sensitivity_of_rest: float
-
-
 class Dependencies(Settings):
     """Odds ratios of what follows from severity, sex and disease."""
 
@@ -188,37 +173,6 @@ class Dependencies(Settings):
     smoking_if_emphysema: Value
     smoking_if_uip: Value
     specialist_if_rapid: Value
-
-
-class ReaderErrors(Sourced):
-    """How a reader's error rate depends on the scan; ``most`` is the highest rate."""
-
-    clear: float
-    unclear: float
-    other_unclear: float
-    most: float
-
-
-class Reader(Sourced):
-    """One radiologist: how often the true pattern is named."""
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9]*$")
-    accuracy: float = Field(ge=0, le=1)
-
-
-class ReaderConfusions(Sourced):
-    """What a reader who is wrong says instead."""
-
-    nsip: dict[Pattern, float]
-    op: dict[Pattern, float]
-    mixed: dict[Pattern, float]
-    other: dict[Pattern, float]
-
-    def of(self, pattern: Pattern) -> dict[Pattern, float]:
-        """The wrong answers for a true pattern."""
-        return {Pattern.NSIP: self.nsip, Pattern.OP: self.op, Pattern.MIXED: self.mixed, Pattern.OTHER: self.other}[
-            pattern
-        ]
 
 
 class Mixture(Sourced):

@@ -64,12 +64,12 @@ class _Painter:
     """What all maps of one scan need."""
 
     def __init__(
-        self, plan: DiseasePlan, anatomy: Anatomy, lobules: Lobules, lobule_mm: float, rng: np.random.Generator
+        self, plan: DiseasePlan, anatomy: Anatomy, lobules: Lobules, settings: DiseaseSettings, rng: np.random.Generator
     ) -> None:
-        self.plan, self.anatomy, self.rng = plan, anatomy, rng
+        self.plan, self.anatomy, self.rules, self.rng = plan, anatomy, settings.rules, rng
         self.inside = anatomy.lungs < 0
         self.depth = -anatomy.thorax  # under the rib cage, mm
-        self.cell, self.centre = lobules.on_grid(lobule_mm)
+        self.cell, self.centre = lobules.on_grid(settings.lobules.lobule_mm)
 
     def noise(self, length_mm: float) -> Field:
         return smooth_noise(self.anatomy.grid, length_mm, self.rng)
@@ -80,7 +80,7 @@ class _Painter:
         if plan.ground_glass <= 0 and plan.reticulation <= 0:
             nothing = np.zeros((1, 1, 1), np.float32)
             return nothing, nothing
-        peripheral = np.clip(1 - self.depth / 32, 0, 1)
+        peripheral = np.clip(1 - self.depth / np.float32(self.rules.peripheral_reach_mm), 0, 1)
         score = np.float32(2.2 * plan.basal) * (1 - anatomy.base_height) + np.float32(0.7) * peripheral
         score = score + np.float32(0.45) * self.noise(34) + np.float32(0.22) * self.noise(13)
         score = score + np.float32(plan.geographic) * (self.cell - np.float32(0.5))
@@ -90,7 +90,8 @@ class _Painter:
         ground_glass = _highest_share(score, self.inside, plan.ground_glass, softness)
         reticulation = _highest_share(score + np.float32(0.25) * peripheral, self.inside, plan.reticulation, 0.25)
         if plan.has_sparing:
-            spared = np.clip((self.depth - 5) / 4, 0, 1)
+            free, full = (np.float32(limit) for limit in self.rules.sparing_mm)
+            spared = np.clip((self.depth - free) / (full - free), 0, 1)
             ground_glass, reticulation = ground_glass * spared, reticulation * spared
         return ground_glass, reticulation
 
@@ -144,7 +145,7 @@ def paint_disease(
         settings: Sizes.
         rng: Generator of the patient's maps.
     """
-    painter = _Painter(plan, anatomy, lobules, settings.lobules.lobule_mm, rng)
+    painter = _Painter(plan, anatomy, lobules, settings, rng)
     interstitial, reticulation = painter.interstitial()
     surface = Surface(plan.halo, settings.patches, painter.cell)
     consolidation, around, lobular = paint_patches(anatomy, patches, surface, rng)

@@ -23,9 +23,6 @@ __all__ = ["DIFFICULTIES", "Difficulty", "DifficultyName", "Patient", "painted_s
 
 Patient = Mapping[str, float | str | bool]
 DIFFICULTIES: dict[DifficultyName, Difficulty] = {row.name: row for row in load_disease_settings().difficulties}
-FULL_FOCI_EXTENT = 0.12  # extent from which on there are as many patches as drawn
-HALO_SIGN_MM = 11.0
-OP_BASAL = 0.7  # OP lies in the middle and lower zones; less basal than NSIP
 
 
 def painted_share(pattern: Pattern, organizing_share: float, border: float) -> float:
@@ -113,7 +110,7 @@ def _plan_pattern(
         reticulation=total * (1 - share) * fibrotic,
         has_sparing=has_sparing and not is_pure_op,
         traction=1.0 if is_pure_op or not has_traction else 1.0 + gain * (0.5 + 0.5 * fibrotic),
-        basal=OP_BASAL * basal if is_pure_op else basal,
+        basal=draws.settings.rules.op_basal * basal if is_pure_op else basal,
         symmetry=draws.of(painted.op_symmetry if is_pure_op else painted.nsip_symmetry),
         **common,
     )
@@ -122,9 +119,9 @@ def _plan_pattern(
 
 def _organizing(extent: float, difficulty: Difficulty, draws: _Draws) -> dict[str, Any]:
     """Consolidation and how it is arranged; a part of the patients have hardly more than ground glass."""
-    frequencies, painted = draws.settings.frequencies, draws.settings.painted
+    frequencies, painted, rules = draws.settings.frequencies, draws.settings.painted, draws.settings.rules
     solid = load_clinical_settings().mixture.consolidation_share * (0.75 + 0.5 * draws.rng.random())
-    foci = draws.of(painted.op_foci) * min(1.0, 0.3 + 0.7 * extent / FULL_FOCI_EXTENT)
+    foci = draws.of(painted.op_foci) * min(1.0, 0.3 + 0.7 * extent / rules.full_foci_extent)
     perilobular, ring, halo = (
         draws.of(row) for row in (painted.perilobular_share, painted.reversed_halo_share, painted.halo_mm)
     )
@@ -138,9 +135,9 @@ def _organizing(extent: float, difficulty: Difficulty, draws: _Draws) -> dict[st
         "num_foci": max(2, round(foci)),
         "perilobular": perilobular if has["perilobular"] else 0.0,
         "reversed_halo": ring if has["reversed_halo"] else 0.0,
-        "halo": HALO_SIGN_MM if has["halo"] else halo,
-        "peribronchovascular": 0.75 if has["peribronchovascular"] else 0.1,
-        "hazy": 0.8 if is_hazy else 0.0,
+        "halo": rules.halo_sign_mm if has["halo"] else halo,
+        "peribronchovascular": rules.bronchial_share if has["peribronchovascular"] else rules.other_bronchial_share,
+        "hazy": rules.hazy_share if is_hazy else 0.0,
     }
 
 
@@ -154,7 +151,7 @@ def _with_mimics(plan: DiseasePlan, difficulty: Difficulty, draws: _Draws) -> Di
         return replace(plan, honeycombing=cysts)
     if draw < 2 * difficulty.mimic / 3:
         return replace(plan, emphysema=holes)
-    return replace(plan, symmetry=0.55)
+    return replace(plan, symmetry=draws.settings.rules.uneven_symmetry)
 
 
 def _with_findings_beside(plan: DiseasePlan, patient: Patient, draws: _Draws) -> DiseasePlan:
@@ -179,32 +176,43 @@ def _with_findings_beside(plan: DiseasePlan, patient: Patient, draws: _Draws) ->
 
 def _plan_other(kind: OtherKind, total: float, basal: float, draws: _Draws, common: dict[str, Any]) -> DiseasePlan:
     """Usual interstitial pneumonia, diffuse damage, one infection, emphysema, or nothing."""
-    painted = draws.settings.painted
+    painted, other = draws.settings.painted, draws.settings.other
     first, second = float(draws.rng.random()), float(draws.rng.random())
+    signs: dict[str, Any] = {}
     if kind is OtherKind.UIP:
-        signs: dict[str, Any] = {
-            "ground_glass": 0.12 * total,
-            "reticulation": 0.8 * total,
+        signs = {
+            "ground_glass": other.uip.ground_glass * total,
+            "reticulation": other.uip.reticulation * total,
             "honeycombing": painted.uip_honeycombing.at(first) * total,
-            "traction": 1.6 + 1.2 * second,
+            "traction": _between(other.uip.traction, second),
             "basal": basal,
-            "symmetry": 0.8,
+            "symmetry": other.uip.symmetry,
         }
     elif kind is OtherKind.DIFFUSE_DAMAGE:
-        common = common | {"ground_glass_hu": common["ground_glass_hu"] * 1.2, "geographic": 0.6}
+        damage = other.diffuse_damage
         signs = {
-            "ground_glass": max(0.5, total),
-            "reticulation": 0.12,
+            "ground_glass_hu": common["ground_glass_hu"] * damage.density_factor,
+            "geographic": damage.geographic,
+            "ground_glass": max(damage.ground_glass, total),
+            "reticulation": damage.reticulation,
             "consolidation": painted.damage_consolidation.at(first),
-            "num_foci": 5,
-            "basal": 0.1 + 0.2 * second,
-            "traction": 1.4,
-            "symmetry": 0.9,
+            "num_foci": damage.foci,
+            "basal": _between(damage.basal, second),
+            "traction": damage.traction,
+            "symmetry": damage.symmetry,
         }
     elif kind is OtherKind.INFECTION:
-        signs = {"consolidation": painted.infection.at(first), "num_foci": 1, "halo": 6 + 6 * second, "basal": 0.3}
+        infection = other.infection
+        signs = {
+            "consolidation": painted.infection.at(first),
+            "num_foci": 1,
+            "halo": _between(infection.halo_mm, second),
+            "basal": infection.basal,
+        }
     elif kind is OtherKind.EMPHYSEMA:
         signs = {"emphysema": painted.emphysema.at(first)}
-    else:
-        signs = {}
     return DiseasePlan(Pattern.OTHER, kind, **(common | signs))
+
+
+def _between(limits: tuple[float, float], share: float) -> float:
+    return limits[0] + (limits[1] - limits[0]) * share

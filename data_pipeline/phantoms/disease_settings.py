@@ -81,6 +81,57 @@ class Painted(Settings):
     pneumothorax_mm: Range
 
 
+class Rules(Sourced):
+    """How the pieces are put together; see the comment in the YAML. ``sparing_mm``: free up to, affected from."""
+
+    op_basal: float
+    full_foci_extent: float
+    halo_sign_mm: float
+    bronchial_share: float
+    other_bronchial_share: float
+    hazy_share: float
+    uneven_symmetry: float
+    sparing_mm: tuple[float, float]
+    peripheral_reach_mm: float
+
+
+class Uip(Sourced):
+    """Usual interstitial pneumonia; ground glass and reticulation as shares of the patient's extent."""
+
+    ground_glass: float
+    reticulation: float
+    traction: tuple[float, float]
+    symmetry: float
+
+
+class DiffuseDamage(Sourced):
+    """Diffuse alveolar damage; ``ground_glass`` is the least extent."""
+
+    ground_glass: float
+    reticulation: float
+    foci: int
+    density_factor: float
+    geographic: float
+    traction: float
+    basal: tuple[float, float]
+    symmetry: float
+
+
+class Infection(Sourced):
+    """One consolidation with ground glass around."""
+
+    halo_mm: tuple[float, float]
+    basal: float
+
+
+class OtherKinds(Settings):
+    """What the kinds of ``other`` look like."""
+
+    uip: Uip
+    diffuse_damage: DiffuseDamage
+    infection: Infection
+
+
 class Beside(Settings):
     """Probabilities of findings beside the pattern."""
 
@@ -229,6 +280,8 @@ class DiseaseSettings(Settings):
     difficulties: tuple[Difficulty, ...]
     frequencies: Frequencies
     painted: Painted
+    rules: Rules
+    other: OtherKinds
     beside: Beside
     lobules: LobuleSettings
     densities: Densities

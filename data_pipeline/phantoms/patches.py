@@ -140,7 +140,7 @@ def draw_patches(
         patches.append(
             Patch(
                 _point(centre),
-                float(radius * (0.75 + 0.7 * draws[5]) / max(float(np.prod(stretch)), 0.1) ** (1 / 3)),
+                round(radius * (0.75 + 0.7 * draws[5]) / max(float(np.prod(stretch)), 0.1) ** (1 / 3), STABLE_DECIMALS),
                 _point(stretch),
                 _kind(plan, float(draws[6])),
             )
@@ -177,7 +177,7 @@ def move_patches(
         if draws[0] >= settings.follow_up.patch_stays.value:
             centre = places.near(centre, settings.follow_up.patch_moves_mm.value * (0.6 + 0.8 * draws[1]), draws[2])
         size = patch.radius_mm * float(np.cbrt(factor * (0.7 + 0.6 * draws[1])))
-        moved.append(replace(patch, centre_mm=_point(centre), radius_mm=size))
+        moved.append(replace(patch, centre_mm=_point(centre), radius_mm=round(size, STABLE_DECIMALS)))
     return moved
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -12,6 +14,8 @@ from data_pipeline.phantoms.habitus import Habitus
 from data_pipeline.phantoms.randomness import STABLE_DECIMALS
 
 LOWEST_HU, HIGHEST_HU = -1024, 3071
+REACH = 2.5  # standard deviations that a smoothing reaches
+Edge = Literal["reflect", "wrap"]
 LEAST_PIXELS = 0.3  # smoothing by less is left out: it would change nothing
 METAL_PIXELS_MM2 = np.float32(14.0)  # the object's cross-section, mm squared
 NUM_PLANES = 12  # planes of noise made per scan; each slice mixes two of them, shifted at random
@@ -81,14 +85,28 @@ def acquire(
 
 
 def respond(plane: Field, kernel: Kernel, pixel_mm: float) -> Field:
-    """Point spread and edge enhancement of a kernel; what is finer than half a pixel is left out."""
-    blurred = plane
-    if kernel.blur_mm / pixel_mm > LEAST_PIXELS:
-        blurred = ndimage.gaussian_filter(plane, kernel.blur_mm / pixel_mm, truncate=2.5)
-    if kernel.edge_mm / pixel_mm > 0.5:
-        smooth = ndimage.gaussian_filter(blurred, kernel.edge_mm / pixel_mm, truncate=2.0)
+    """Point spread and edge enhancement of a kernel; what is finer than a part of a pixel is left out."""
+    blurred = gaussian(plane, kernel.blur_mm / pixel_mm, "reflect")
+    if kernel.edge_gain > 0 and kernel.edge_mm / pixel_mm > LEAST_PIXELS:
+        smooth = gaussian(blurred, kernel.edge_mm / pixel_mm, "reflect")
         blurred = blurred + np.float32(kernel.edge_gain) * (blurred - smooth)
     return np.asarray(blurred)
+
+
+def gaussian(plane: Field, length_pixels: float, edge: Edge) -> Field:
+    """A plane smoothed by a Gaussian whose weights are rounded: equal bits on every processor.
+
+    Args:
+        plane: Shape (Y, X).
+        length_pixels: Standard deviation; under ``LEAST_PIXELS`` the plane is given back as it is.
+        edge: How it goes on beyond the edge.
+    """
+    if length_pixels < LEAST_PIXELS:
+        return plane
+    reach = max(int(np.ceil(REACH * length_pixels)), 1)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / length_pixels) ** 2)
+    weights = np.round(weights / weights.sum(), STABLE_DECIMALS)
+    return np.asarray(ndimage.correlate1d(ndimage.correlate1d(plane, weights, 0, mode=edge), weights, 1, mode=edge))
 
 
 class _Scanner:
@@ -194,17 +212,11 @@ def textured_noise(shape: tuple[int, int], kernel: Kernel, pixel_mm: float, rng:
         rng: Generator of the noise.
     """
     white = rng.standard_normal(shape, dtype=np.float32)
-    band = _smooth(white, kernel.noise_mm / pixel_mm)
-    band = band - np.float32(kernel.ramp_gain) * _smooth(white, kernel.ramp_mm / pixel_mm)
-    low = _smooth(rng.standard_normal(shape, dtype=np.float32), kernel.low_mm / pixel_mm)
+    band = gaussian(white, kernel.noise_mm / pixel_mm, "wrap")
+    band = band - np.float32(kernel.ramp_gain) * gaussian(white, kernel.ramp_mm / pixel_mm, "wrap")
+    low = gaussian(rng.standard_normal(shape, dtype=np.float32), kernel.low_mm / pixel_mm, "wrap")
     share = kernel.low_share
     return _unit(band) * np.float32((1 - share) ** 0.5) + _unit(low) * np.float32(share**0.5)
-
-
-def _smooth(plane: Field, length_pixels: float) -> Field:
-    if length_pixels < LEAST_PIXELS:
-        return plane
-    return np.asarray(ndimage.gaussian_filter(plane, length_pixels, truncate=3.0, mode="wrap"))
 
 
 def _unit(plane: Field) -> Field:

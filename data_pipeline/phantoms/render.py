@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.phantoms.anatomy import Anatomy
 from data_pipeline.phantoms.anatomy_settings import load_anatomy_settings
+from data_pipeline.phantoms.body_frame import midline_of
 from data_pipeline.phantoms.chest_wall import AIR_HU, table_under
 from data_pipeline.phantoms.disease import DiseaseMaps
 from data_pipeline.phantoms.disease_settings import DiseaseSettings
@@ -112,7 +113,8 @@ class Renderer:
         self._walls = draw_tubes(Tubes(airways.start, airways.end, wall), self._lung_grid)
         fine = self._lung_grid.coarsened(FINE_STEP_MM)
         self._fine, self._fine_sampler = smooth_noise(fine, FINE_MM, rng), SliceSampler(fine, self._lung_grid)
-        self._side = np.where(grid.axis(2)[0, :, box[2]] < 0, 1, 2).astype(np.uint8)
+        x, middle = self._lung_grid.axis(2), midline_of(contents.habitus, self._lung_grid.axis(0))
+        self._side = np.where(x < middle, 1, 2).astype(np.uint8)
         self._background = table_under(contents.habitus, grid.axis(1)[0], grid.axis(2)[0], self._width)
 
     def render(self) -> Phantom:
@@ -175,7 +177,7 @@ class Renderer:
         body = coverage(skin[inner.rows, inner.columns] + 6, self._width)
         window += self._lumen[within] * body * (np.float32(hu.lumen) - window)
         is_lung = edge < 0
-        lungs[place.rows, place.columns] = is_lung * self._side
+        lungs[place.rows, place.columns] = is_lung * self._side[within]
         disease[place.rows, place.columns] = is_lung * label
 
     def _lung(self, index: int, noise: tuple[Field, Field]) -> tuple[Field, NDArray[np.uint8]]:

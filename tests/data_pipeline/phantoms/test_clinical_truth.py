@@ -12,13 +12,16 @@ from sklearn.metrics import cohen_kappa_score
 
 from data_pipeline.phantoms import CohortSettings, Planted, draw_truths
 from data_pipeline.phantoms.clinical_settings import load_clinical_settings
-from data_pipeline.phantoms.clinical_truth import Columns, draw_classes, draw_patients
+from data_pipeline.phantoms.clinical_truth import Columns, ambiguity, draw_classes, draw_patients
+from data_pipeline.phantoms.disease_settings import load_disease_settings
+from data_pipeline.phantoms.follow_up import course_chances, severity
 from data_pipeline.phantoms.hazards import EDGES_DAYS, HazardModel, event_time, survival_and_incidence
+from data_pipeline.phantoms.laboratory import reader_votes
 from data_pipeline.phantoms.patients import PatientTruth
 from domain.antibodies import AntibodyStatus, load_antibody_vocabulary
 from domain.covariates import load_covariate_vocabulary
 from domain.endpoints import load_endpoint
-from domain.patterns import PATTERNS
+from domain.patterns import PATTERNS, Pattern
 
 CLINICAL = load_clinical_settings()
 MDA5 = next(index for index, entry in enumerate(CLINICAL.classes) if entry.key == "mda5")
@@ -158,14 +161,15 @@ def test_readers_agree_with_each_other_as_published() -> None:
 
 
 def test_readers_err_more_often_near_the_border_of_two_patterns() -> None:
-    errors: dict[bool, list[bool]] = {True: [], False: []}
-    for truth in truths():
-        share = float(truth.columns["organizing_share"])
-        if truth.columns["pattern"] == "other":
-            continue
-        is_near = min(abs(share - 0.1), abs(share - 0.9)) < 0.05
-        errors[is_near] += [vote.value != truth.columns["pattern"] for vote in truth.case.pattern_votes.values()]
-    assert np.mean(errors[True]) > 1.3 * np.mean(errors[False])
+    errors = {}
+    for unclear in (0.0, 1.0):
+        rng = np.random.Generator(np.random.Philox(8))
+        votes = [reader_votes(CLINICAL, Pattern.NSIP, unclear, 3, rng) for _ in range(1500)]
+        errors[unclear] = np.mean([vote is not Pattern.NSIP for one in votes for vote in one.values()])
+    assert errors[1.0] > 1.6 * errors[0.0]
+    assert ambiguity(0.1, 0.1) == 1.0
+    assert ambiguity(0.5, 0.1) == 0.0
+    assert ambiguity(0.92, 0.1) > ambiguity(0.97, 0.1) > 0
 
 
 def test_not_tested_is_common_and_false_negatives_happen() -> None:
@@ -209,3 +213,44 @@ def test_all_events_and_values_fit_the_vocabularies() -> None:
                 assert value in entry.levels
             else:
                 assert entry.plausible_range[0] <= value <= entry.plausible_range[1]
+
+
+def test_treatment_smoking_and_subtype_follow_from_the_patient_and_keep_their_frequency() -> None:
+    columns, entry = many(MDA5, 12_000, seed=3), CLINICAL.classes[MDA5]
+    rapid, treated = columns["rapid"] > 0.5, columns["treatment_combination"].astype(float)
+    assert treated[rapid].mean() > treated[~rapid].mean() + 0.15
+    assert treated.mean() == pytest.approx(CLINICAL.treatment_combination.mda5, abs=0.03)
+    smokes, is_female = columns["smoking"].astype(float), columns["is_female"].astype(bool)
+    assert smokes[~is_female].mean() > 1.5 * smokes[is_female].mean()
+    assert smokes.mean() == pytest.approx(entry.smoking, abs=0.03)
+    amyopathic = columns["subtype"] == "cadm"
+    assert amyopathic[rapid].mean() > amyopathic[~rapid].mean() + 0.05
+
+
+def test_smokers_have_emphysema_more_often() -> None:
+    index = next(number for number, entry in enumerate(CLINICAL.classes) if entry.key == "none")
+    columns = many(index, 12_000, seed=4)
+    is_emphysema = (columns["pattern"] == "other") & (columns["other_kind"] == "emphysema")
+    smokes = columns["smoking"].astype(float)
+    assert smokes[is_emphysema].mean() > 2 * smokes[~is_emphysema].mean()
+
+
+def test_rapid_courses_are_sent_to_specialists() -> None:
+    general = {f"site{number + 1}" for number in range(round(CLINICAL.assay.general_sites * 6))}
+    shares = {
+        flag: np.mean([t.case.site in general for t in truths() if (float(t.columns["rapid"]) > 0.5) is flag])
+        for flag in (False, True)
+    }
+    assert shares[True] < shares[False] - 0.05
+
+
+def test_a_bad_prognosis_makes_a_second_scan_look_worse() -> None:
+    settings = load_disease_settings().follow_up
+    chances = [course_chances(settings, score) for score in (-1.5, 0.0, 1.5)]
+    names = [course.name for course in settings.courses]
+    assert chances[1] == pytest.approx([course.share for course in settings.courses])
+    worse = [chance[names.index("worse")] for chance in chances]
+    assert worse[0] < 0.5 * worse[1] < worse[1] < 0.5 * worse[2]
+    scores = [severity(settings, truth, 180) for truth in truths()[:300]]
+    assert np.mean(scores) == pytest.approx(0.2, abs=0.4)
+    assert np.std(scores) == pytest.approx(1.1, abs=0.4)

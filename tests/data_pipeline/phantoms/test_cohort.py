@@ -18,6 +18,7 @@ from data_pipeline.manifest import read_cases
 from data_pipeline.phantoms import CohortSettings, draw_truths, generate_cohort
 from data_pipeline.phantoms.acquisition import draw_acquisition
 from data_pipeline.phantoms.cohort import plan_scan
+from data_pipeline.phantoms.cohort_digest import small_cohort_digest
 from data_pipeline.phantoms.randomness import Stream, stream
 from domain.antibodies import load_antibody_vocabulary
 from domain.covariates import load_covariate_vocabulary
@@ -57,6 +58,12 @@ def test_the_bytes_do_not_depend_on_the_vector_units_of_the_processor(tmp_path: 
         subprocess.run(command, env=environment, check=True)
         contents.append(digests(tmp_path / name))
     assert contents[0] == contents[1]
+
+
+def test_this_machine_makes_the_bytes_that_others_made() -> None:
+    """``python -m data_pipeline.phantoms.cohort_digest`` prints the number; a change of the phantoms changes it."""
+    expected = (Path(__file__).parent / "expected_digest.txt").read_text(encoding="ascii").strip()
+    assert small_cohort_digest() == expected
 
 
 def test_another_seed_gives_other_patients(cohort: Path) -> None:

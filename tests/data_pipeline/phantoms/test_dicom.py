@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - the name its users know
 
 from data_pipeline.phantoms import generate_cohort
+from tests.inference import orthanc
 
 
 @pytest.fixture(scope="module", params=["none", "jpegls"])
@@ -127,3 +128,19 @@ def test_a_prone_scan_keeps_the_patient_the_right_way_round(prone: Path) -> None
         assert lungs.sum() == pytest.approx(original.sum(), rel=0.01)
         assert np.median(hu[lungs]) < -600
     assert found, "no prone patient in the cohort: take another seed"
+
+
+def test_orthanc_stores_every_file_as_one_series_per_patient(cohort: Path, tmp_path: Path) -> None:
+    if not orthanc.is_installed():
+        pytest.skip("Orthanc with its DICOMweb plugin is not installed")
+    scans = [cohort / "scans" / name for name in ("P0001", "P0002")]
+    with orthanc.running(tmp_path / "orthanc") as server:
+        sent = sum(server.upload(folder) for folder in scans)
+        counts = server.call("/statistics")
+        assert counts["CountInstances"] == sent
+        assert counts["CountSeries"] == counts["CountStudies"] == counts["CountPatients"] == 2
+        for series in server.call("/series"):
+            facts = server.call(f"/series/{series}")["MainDicomTags"]
+            assert facts["Modality"] == "CT"
+        instance = server.call("/instances")[0]
+        assert server.call(f"/instances/{instance}/simplified-tags")["PatientName"].startswith("PHANTOM^")

@@ -11,11 +11,11 @@ import pytest
 from scipy import ndimage
 
 from data_pipeline.phantoms.acquisition import AcquisitionPlan, draw_acquisition, load_acquisition_settings
-from data_pipeline.phantoms.disease_types import DiseasePlan, OtherKind
+from data_pipeline.phantoms.disease_types import DiseasePlan, EmphysemaKind, OtherKind
 from data_pipeline.phantoms.habitus import Habitus, draw_habitus
 from data_pipeline.phantoms.physics import textured_noise
 from data_pipeline.phantoms.randomness import Stream, stream
-from data_pipeline.phantoms.scan import Scan, make_scan
+from data_pipeline.phantoms.scan import Later, Scan, make_scan
 from domain.patterns import Pattern
 
 NORMAL = DiseasePlan(Pattern.OTHER, OtherKind.NORMAL)
@@ -33,7 +33,7 @@ def quiet(**changes: object) -> AcquisitionPlan:
     return replace(plan, noise_hu=0.0, motion_mm=0.0, **changes)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def scan_of(disease: DiseasePlan, **changes: object) -> Scan:
     return make_scan(2, 0, body(), disease, quiet(**changes))
 
@@ -125,7 +125,7 @@ def test_op_is_patchy_peripheral_consolidation() -> None:
 
 def test_honeycombing_is_subpleural_and_holds_air_and_walls() -> None:
     plan = DiseasePlan(Pattern.OTHER, OtherKind.UIP, reticulation=0.15, honeycombing=0.12)
-    acquisition = replace(quiet(), matrix=256, step_mm=1.5)
+    acquisition = replace(quiet(), matrix=224, step_mm=2.0)
     scan = make_scan(2, 0, body(), plan, acquisition)
     cysts = scan.hu[scan.disease == 4]
     assert (cysts < -880).mean() > 0.1
@@ -186,3 +186,110 @@ def test_expiration_makes_lungs_small_and_dense() -> None:
     ]
     assert draws[1].lung_height < 0.9 * draws[0].lung_height
     assert draws[1].base_density > draws[0].base_density + 25
+
+
+@pytest.mark.parametrize("kind", list(EmphysemaKind))
+def test_emphysema_lies_below_minus_950_where_it_is_planted(kind: EmphysemaKind) -> None:
+    plan = DiseasePlan(Pattern.OTHER, OtherKind.EMPHYSEMA, emphysema=0.30, emphysema_kind=kind)
+    scan = make_scan(2, 0, body(), plan, replace(quiet(), matrix=140, step_mm=2.8))
+    lungs = scan.lungs > 0
+    planted = (scan.disease == 5)[lungs].mean()
+    assert planted == pytest.approx(0.30, abs=0.03)
+    assert 0.6 * planted < (scan.hu[lungs] < -950).mean() < 1.2 * planted
+    inner = ndimage.binary_erosion(scan.disease == 5)
+    assert np.median(scan.hu[inner]) < -950
+
+
+def test_paraseptal_emphysema_is_nearer_the_pleura_than_centrilobular() -> None:
+    depths = []
+    for kind in (EmphysemaKind.PARASEPTAL, EmphysemaKind.CENTRILOBULAR):
+        scan = scan_of(DiseasePlan(Pattern.OTHER, OtherKind.EMPHYSEMA, emphysema=0.15, emphysema_kind=kind))
+        depth = ndimage.distance_transform_edt(scan.lungs > 0, sampling=scan.grid.spacing_mm)
+        depths.append(np.median(depth[scan.disease == 5]))
+    assert depths[0] < 0.7 * depths[1]
+
+
+def test_air_trapping_darkens_whole_lobules() -> None:
+    scan, normal = scan_of(replace(NORMAL, air_trapping=0.2)), scan_of(NORMAL)
+    trapped = scan.disease == 6
+    assert trapped[scan.lungs > 0].mean() == pytest.approx(0.2, abs=0.03)
+    darker = (scan.hu.astype(int) - normal.hu)[ndimage.binary_erosion(trapped)]
+    assert np.median(darker) == pytest.approx(-50, abs=12)
+
+
+def test_an_effusion_is_fluid_at_the_dependent_base_and_no_lung() -> None:
+    wet, dry = scan_of(replace(NORMAL, effusion_mm=(22.0, 0.0))), scan_of(NORMAL)
+    taken = (dry.lungs > 0) & (wet.lungs == 0)
+    assert taken.sum() > 200
+    assert (dry.lungs[taken] == 1).mean() > 0.97
+    assert np.median(wet.hu[ndimage.binary_erosion(taken)]) == pytest.approx(9, abs=25)
+    rows = [np.median(np.argwhere(part)[:, 1]) for part in (taken, dry.lungs > 0)]
+    assert rows[0] > rows[1]
+    assert np.array_equal(wet.lungs[wet.lungs > 0], dry.lungs[wet.lungs > 0])
+
+
+def test_a_pneumothorax_is_gas_at_the_front_and_no_lung() -> None:
+    torn, whole = scan_of(replace(NORMAL, pneumothorax_mm=12.0)), scan_of(NORMAL)
+    taken = (whole.lungs > 0) & (torn.lungs == 0)
+    assert taken.sum() > 200
+    assert (whole.lungs[taken] == 1).mean() > 0.97
+    assert np.median(torn.hu[taken]) < -940
+    assert np.median(np.argwhere(taken)[:, 1]) < np.median(np.argwhere(whole.lungs > 0)[:, 1])
+
+
+def test_gas_in_the_mediastinum_lies_between_the_lungs() -> None:
+    torn, whole = scan_of(replace(NORMAL, has_pneumomediastinum=True)), scan_of(NORMAL)
+    gas = (torn.hu.astype(int) - whole.hu) < -300
+    assert gas.sum() > 20
+    assert np.array_equal(torn.lungs, whole.lungs)
+    columns = np.argwhere(gas)[:, 2]
+    lungs = np.argwhere(whole.lungs > 0)[:, 2]
+    assert abs(np.median(columns) - np.median(lungs)) < 0.2 * np.ptp(lungs)
+
+
+def test_traction_widens_airways_inside_fibrosis_only() -> None:
+    plan = replace(NSIP, ground_glass=0.2, reticulation=0.2)
+    normal, pulled = (
+        make_scan(2, 0, body(), replace(plan, traction=factor), replace(quiet(), matrix=160, step_mm=2.5))
+        for factor in (1.0, 3.0)
+    )
+    darker = (pulled.hu.astype(int) - normal.hu) < -200
+    fibrosis = ndimage.binary_dilation(normal.disease == 2, iterations=3)
+    assert darker.sum() > 100
+    assert darker[fibrosis].sum() > 0.85 * darker.sum()
+
+
+def test_peribronchovascular_patches_lie_along_the_bronchi_and_peripheral_ones_under_the_pleura() -> None:
+    depths = []
+    for share in (0.0, 1.0):
+        scan = scan_of(replace(OP, peribronchovascular=share))
+        depth = ndimage.distance_transform_edt(scan.lungs > 0, sampling=scan.grid.spacing_mm)
+        depths.append(np.median(depth[scan.disease == 3]))
+    assert depths[1] > 1.25 * depths[0]
+
+
+def test_ground_glass_keeps_to_the_lobules_when_it_is_geographic() -> None:
+    soft, sharp = (scan_of(replace(NSIP, reticulation=0.0, geographic=value)) for value in (0.1, 0.6))
+    difference = [np.abs(np.diff((scan.disease == 1).astype(int), axis=2)).sum() for scan in (soft, sharp)]
+    assert difference[1] > 1.15 * difference[0]
+
+
+@pytest.mark.parametrize("sign", ["reversed_halo", "perilobular", "hazy"])
+def test_forms_of_organizing_pneumonia_are_less_solid_than_patches(sign: str) -> None:
+    solid, other = scan_of(OP), scan_of(replace(OP, **{sign: 1.0}))
+    lungs = ndimage.binary_erosion(solid.lungs > 0, iterations=2)
+    shares = [(scan.hu[lungs] > -250).mean() for scan in (solid, other)]
+    assert shares[1] < 0.8 * shares[0]
+
+
+def test_a_second_scan_keeps_the_body_and_moves_the_patches() -> None:
+    plan = quiet()
+    first = make_scan(2, 0, body(), OP, plan)
+    second = make_scan(2, 0, body(), OP, plan, later=Later(OP, 1.0, 1_000_000))
+    assert np.array_equal(first.lungs, second.lungs)
+    solid = [scan.disease == 3 for scan in (first, second)]
+    assert 0.4 < solid[1].sum() / solid[0].sum() < 2.5
+    overlap = (solid[0] & solid[1]).sum() / min(part.sum() for part in solid)
+    assert overlap < 0.75
+    still = make_scan(2, 0, body(), NSIP, plan, later=Later(NSIP, 1.0, 1_000_000))
+    assert np.array_equal(still.disease, make_scan(2, 0, body(), NSIP, plan).disease), "fibrosis does not wander"
