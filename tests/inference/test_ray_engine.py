@@ -23,7 +23,7 @@ needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="the cluster ext
 
 def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(HERE / program), *arguments]
-    return subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, timeout=400)
 
 
 def cases_of(out: Path) -> dict[str, bytes]:
@@ -37,6 +37,7 @@ def test_a_two_node_cluster_gives_the_bytes_of_a_local_run(tmp_path: Path, kill:
     make_inputs(tmp_path / "in", NUM_STUDIES)
     assert run("torture_program.py", str(tmp_path / "in"), str(tmp_path / "local")).returncode == 1
     answer = run("ray_program.py", str(tmp_path / "in"), str(tmp_path / "ray"), *kill)
+    assert f"{NUM_STUDIES} studies" in answer.stdout, answer.stderr[-3000:]
     assert answer.returncode == 1, answer.stderr[-3000:]
     assert cases_of(tmp_path / "ray") == cases_of(tmp_path / "local")
     assert b"decoder_crashed" in (tmp_path / "ray" / "cases" / "case007.json").read_bytes()
