@@ -43,16 +43,17 @@ from inference.merging import merge_runs
 from inference.private_files import case_key, open_log, run_secret, write_keys, write_series
 from inference.results import make_result, refused
 from inference.run_facts import Results, run_facts
-from inference.runner import RunOptions, RunSummary, Study, StudyFinished, readers_per_worker, run_studies
+from inference.run_summary import RunSummary, StudyFinished
+from inference.runner import RunOptions, Study, readers_per_worker, run_studies
 from inference.shared_stage import MakeHandler, StageClient
 from inference.worker import MakeClientWorker, MakeWorker, StagedWorker, StageWork
 from models.model_facts import QUANTIFY_SPEC, ModelFacts
 from models.stop_watch import StopWatch
+from models.table_answers import TableAnswers
 from reports import dicom_results, run_outputs
 from reports.pictures import write_case_pictures
 
 if TYPE_CHECKING:
-    from models.artefact import Artefact
     from models.ensemble import NetworkOutput
 
 NO_MODEL = "no model: lungs and quantitative CT only"
@@ -287,17 +288,18 @@ class Session:
 
     def studies_of(self, rows: Sequence[MatchedCase]) -> list[Study]:
         """What is to be run, in order; what is decided already is a result."""
-        artefact = TableArtefact(self.args.model)
-        return [self._study(row, artefact) for row in rows]
+        answers = TableAnswers(self.args.model)
+        return [self._study(row, answers) for row in rows]
 
-    def _study(self, row: MatchedCase, artefact: TableArtefact) -> Study:
+    def _study(self, row: MatchedCase, answers: TableAnswers) -> Study:
         key = self.key_of(row)
         if row.problem is not None:
             return refused(key, row.problem, self.facts.trained_on)
         if row.series is not None:
             return StudyTask(key, row.series, row.case)
         assert row.case is not None
-        return artefact.answer(row.case)
+        prediction, seconds = answers(row.case)
+        return make_result(key, prediction, row.case, self.facts.trained_on, seconds, {})
 
     def run(self, keep: KeepStudies = keep_all) -> RunSummary:
         """Find, run, report.
@@ -340,29 +342,6 @@ class Session:
 
     def _show(self, finished: StudyFinished) -> None:
         self.progress("studies", finished.num_done, finished.num_studies)
-
-
-class TableArtefact:
-    """Answers rows without a scan; loads the model when the first one comes.
-
-    Args:
-        model: None when there is no model: such rows then have nothing to say.
-    """
-
-    def __init__(self, model: Path | None) -> None:
-        self.model = model
-        self._artefact: Artefact | None = None
-
-    def answer(self, case: Case) -> CaseResult:
-        """Prognosis of one row."""
-        if self.model is None:
-            return make_result(case.case_id, Prediction(), case, NO_MODEL, {}, {})
-        if self._artefact is None:
-            from models.artefact import load_artefact
-
-            self._artefact = load_artefact(self.model, device="cpu", with_self_test=False)
-        analysis = self._artefact.analyse(None, antibodies=case.antibodies, covariates=case.covariates)
-        return make_result(case.case_id, analysis.prediction, case, self._artefact.trained_on, analysis.seconds, {})
 
 
 def model_client(model: Path, places: Places, client: StageClient) -> ModelWorker:

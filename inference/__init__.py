@@ -1,7 +1,8 @@
 """The batch runner: knows a case and a callable, not a network. Imports only `domain`."""
 
 from inference.ledger import Ledger
-from inference.runner import RunOptions, RunSummary, StudyFinished, run_studies
+from inference.run_summary import RunSummary, StudyFinished
+from inference.runner import RunOptions, run_studies
 from inference.worker import StagedWorker
 
 __all__ = ["Ledger", "RunOptions", "RunSummary", "StagedWorker", "StudyFinished", "run_studies"]

@@ -12,7 +12,7 @@ from domain.records import CaseResult, CaseStatus
 from domain.result_json import CHECKSUM, DamagedResultError
 from inference.ledger import CASES, INPUT, PICTURE_PREFIX, PRIVATE, Ledger, read_order
 from inference.output_lock import locked_output
-from inference.runner import RunSummary
+from inference.run_summary import RunSummary
 
 SHOWN_KEYS = 3  # of those missing, in the message
 

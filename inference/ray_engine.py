@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -18,32 +19,47 @@ from typing import Any
 
 from domain.errors import InputError
 from domain.records import CaseResult, StudyTask
-from inference.failures import crashed, failed_result, killed_for_memory, timed_out
+from inference.failures import crashed, failed_result, killed_for_memory, out_of_memory, timed_out
 from inference.local_engine import MAX_START_FAILURES, Limits, NumberedStudy, OnResult, WorkerStartError
+from inference.memory_watch import GIB, resident_bytes
 from inference.worker import MakeWorker, Worker, guarded
 
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
+MEMORY_POLL_S = 0.2
 MAX_ATTEMPTS = 3  # a study whose process or node dies this often is at fault itself
 RAY_NEEDED = "--engine ray needs the cluster extra: pip install 'myolung[cluster]'"
 
 
 class RemoteWorker:
-    """The actor: makes its worker once, then runs one study at a time."""
+    """The actor: makes its worker once, then runs one study at a time, and watches its own memory meanwhile."""
 
-    def __init__(self, make_worker: MakeWorker) -> None:
+    def __init__(self, make_worker: MakeWorker, memory_gib: float) -> None:
         self._worker: Worker = make_worker()
+        self._memory_gib = memory_gib
 
     def is_ready(self) -> bool:
         """Answered once the model is loaded."""
         return True
 
-    def work(self, task: StudyTask) -> CaseResult:
-        """One study, to one result; only a crash of the process escapes."""
-        start = time.perf_counter()
-        result = guarded(task, lambda: self._worker(task))
-        return result.model_copy(update={"seconds": {"total": time.perf_counter() - start} | result.seconds})
+    def work(self, task: StudyTask) -> tuple[CaseResult, bool]:
+        """One study, to one result; only a crash of the process escapes.
+
+        Returns:
+            The result, and whether this actor is spent: the study took too much memory and may still be running.
+        """
+        start, results = time.perf_counter(), list[CaseResult]()
+        thread = threading.Thread(target=lambda: results.append(guarded(task, lambda: self._worker(task))), daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(MEMORY_POLL_S)
+            if thread.is_alive() and resident_bytes(os.getpid()) > self._memory_gib * GIB:
+                failure = out_of_memory(self._memory_gib)
+                return failed_result(task, failure, time.perf_counter() - start), True
+        (result,) = results
+        seconds = {"total": time.perf_counter() - start} | result.seconds
+        return result.model_copy(update={"seconds": seconds}), False
 
 
 @dataclass(slots=True)
@@ -62,7 +78,7 @@ class RayEngine:
     Args:
         make_worker: Called once per actor.
         num_workers: Actors; 0 for one per CPU of the cluster, or one per GPU where GPUs are wanted and present.
-        limits: Of one study. Its time is watched here; memory by Ray's own monitor on each node.
+        limits: Of one study. Its time is watched here, its memory in the actor.
         wants_gpu: ``auto`` and ``cuda`` devices.
     """
 
@@ -114,7 +130,7 @@ class RayEngine:
         # An actor whose node is gone may wait long for room elsewhere; the others go on meanwhile.
         wanted = min(self._num_workers, len(self._jobs) + len(self._waiting))
         while len(self._jobs) + len(self._idle) + len(self._starting) < wanted:
-            actor = self._remote.remote(self._make_worker)
+            actor = self._remote.remote(self._make_worker, self._limits.memory_gib)
             self._starting[actor.is_ready.remote()] = actor
         return bool(self._waiting)
 
@@ -126,11 +142,14 @@ class RayEngine:
                 continue
             job = self._jobs.pop(reference)
             try:
-                result = ray.get(reference)
+                result, is_spent = ray.get(reference)
             except (ray.exceptions.RayError, ConnectionError) as error:
                 self._lose(job, error, on_result)
             else:
-                self._idle.append(job.actor)
+                if is_spent:
+                    ray.kill(job.actor)
+                else:
+                    self._idle.append(job.actor)
                 on_result(job.index, result)
 
     def _welcome(self, ray: ModuleType, reference: Any) -> None:

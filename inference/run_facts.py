@@ -9,7 +9,7 @@ from typing import Any
 
 from domain.records import CaseResult
 from domain.settings import InferSettings
-from inference.runner import RunSummary
+from inference.run_summary import RunSummary
 
 LIBRARIES = ("myolung", "numpy", "torch", "monai", "pydicom")
 

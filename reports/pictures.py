@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import io
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from domain.whole_files import write_whole
 
 UInt8Array = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
+Place = tuple[slice | int, slice | int, slice | int]
 
 WINDOW_HU = (-1350.0, 150.0)  # lung window: centre -600, width 1500
 AXIAL_LEVELS = (0.72, 0.48, 0.24)  # share of the lungs' height from below: upper, middle and lower zone
@@ -27,7 +29,8 @@ OUTLINE_RGB = (64, 208, 255)
 EVIDENCE_RGB = np.array([[255, 196, 0], [255, 96, 0], [214, 0, 64]], dtype=np.float64)  # weak, middling, strong
 EVIDENCE_FLOOR = 0.25  # share of the maximum below which evidence is not shown
 EVIDENCE_ALPHA = 0.55
-COMPRESSION = 1  # of PNG: four times as fast as the usual 6, a seventh larger
+COMPRESSION = 2  # of PNG: several times as fast as the usual 6, a little larger
+FILTER_UP = 2
 COARSE = 4  # every fourth voxel is enough to find where the lungs are
 
 
@@ -76,23 +79,24 @@ def write_case_pictures(
         ValueError: ``evidence`` has another shape than ``voxels`` and no affine.
     """
     scan = _prepare(voxels, affine, lung_mask, evidence, evidence_affine)
+    axial, coronal = [_panel(scan, _axial(scan, level)) for level in AXIAL_LEVELS], [_panel(scan, _coronal(scan))]
     pictures = {
         f"{stem}_axial.png": (
-            _row([_axial(scan, level) for level in AXIAL_LEVELS]),
+            _row([panel.plain for panel in axial]),
             "Axial slices of the upper, middle and lower lung, lung window, with the outline of the lung mask",
         ),
         f"{stem}_coronal.png": (
-            _row([_coronal(scan)]),
+            _row([panel.plain for panel in coronal]),
             "Coronal slice through the middle of the lungs, lung window, with the outline of the lung mask",
         ),
     }
     if scan.evidence_at is not None:
         pictures[f"{stem}_evidence.png"] = (
-            _row([_axial(scan, level, with_evidence=True) for level in AXIAL_LEVELS]),
+            _row([panel.with_evidence for panel in axial]),
             "The same axial slices with the regions that weighed most in the network's answer (yellow to red)",
         )
         pictures[f"{stem}_coronal_evidence.png"] = (
-            _row([_coronal(scan, with_evidence=True)]),
+            _row([panel.with_evidence for panel in coronal]),
             "The same coronal slice with the regions that weighed most in the network's answer (yellow to red)",
         )
     for name, (pixels, _) in pictures.items():
@@ -174,22 +178,29 @@ def _evidence_sampler(evidence: NDArray[np.float32], index_map: FloatArray) -> C
 # ------------------------------------------------------------------------------------------------ panels
 
 
-def _axial(scan: _Scan, level: float, *, with_evidence: bool = False) -> UInt8Array:
+@dataclass(frozen=True, eq=False)
+class _Panel:
+    """One plane as RGB, shape (height, width, 3); ``with_evidence`` is the plain one where there is none."""
+
+    plain: UInt8Array
+    with_evidence: UInt8Array
+
+
+def _axial(scan: _Scan, level: float) -> Place:
     heights = np.flatnonzero(scan.lungs[::COARSE, ::COARSE].any(axis=(0, 1)))
     low, high = (int(heights[0]), int(heights[-1])) if heights.size else (0, scan.voxels.shape[2] - 1)
-    plane = round(low + level * (high - low))
-    return _panel(scan, (slice(None), slice(None), plane), with_evidence=with_evidence)
+    return slice(None), slice(None), round(low + level * (high - low))
 
 
-def _coronal(scan: _Scan, *, with_evidence: bool = False) -> UInt8Array:
+def _coronal(scan: _Scan) -> Place:
     amounts = scan.lungs[::COARSE, :, ::COARSE].sum(axis=(0, 2))
     total = int(amounts.sum())
     plane = int(np.searchsorted(amounts.cumsum(), total / 2)) if total else scan.voxels.shape[1] // 2
-    return _panel(scan, (slice(None), plane, slice(None)), with_evidence=with_evidence)
+    return slice(None), plane, slice(None)
 
 
-def _panel(scan: _Scan, place: tuple[slice | int, ...], *, with_evidence: bool) -> UInt8Array:
-    """One plane as RGB, shape (height, width, 3): first axis of the plane to the left, second one up."""
+def _panel(scan: _Scan, place: Place) -> _Panel:
+    """First axis of the plane to the left, second one up."""
     axes = [axis for axis in range(3) if isinstance(place[axis], slice)]
     plane = scan.voxels[place].astype(np.float32)
     extent_mm = [plane.shape[a] * scan.spacing_mm[axes[a]] for a in range(2)]
@@ -197,15 +208,23 @@ def _panel(scan: _Scan, place: tuple[slice | int, ...], *, with_evidence: bool) 
     size = (max(1, round(extent_mm[0] * scale)), max(1, round(extent_mm[1] * scale)))  # (width, height)
     low, high = WINDOW_HU
     grey = np.clip((plane - low) / (high - low), 0, 1) * 255
-    rgb = np.repeat(_resized(grey, size, Image.Resampling.BILINEAR)[..., None], 3, axis=2).astype(np.float64)
+    rgb = np.repeat(_resized(grey, size, Image.Resampling.BILINEAR)[..., None], 3, axis=2)
     lungs = _resized(scan.lungs[place].astype(np.float32), size, Image.Resampling.NEAREST) > 0.5
-    if with_evidence and scan.evidence_at is not None:
-        rgb = _overlay(rgb, _resized(_plane_evidence(scan, place, plane.shape), size, Image.Resampling.BILINEAR))
-    rgb[binary_dilation(lungs) & ~lungs] = OUTLINE_RGB
-    return _with_side(rgb.astype(np.uint8))
+    outline = binary_dilation(lungs) & ~lungs
+    plain = _finished(rgb, outline)
+    if scan.evidence_at is None:
+        return _Panel(plain, plain)
+    evidence = _resized(_plane_evidence(scan, place, plane.shape), size, Image.Resampling.BILINEAR)
+    return _Panel(plain, _finished(_overlay(rgb, evidence), outline))
 
 
-def _plane_evidence(scan: _Scan, place: tuple[slice | int, ...], shape: tuple[int, ...]) -> FloatArray:
+def _finished(rgb: FloatArray, outline: NDArray[np.bool_]) -> UInt8Array:
+    picture = rgb.astype(np.uint8)
+    picture[outline] = OUTLINE_RGB
+    return _with_side(picture)
+
+
+def _plane_evidence(scan: _Scan, place: Place, shape: tuple[int, ...]) -> FloatArray:
     first, second = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
     free = iter((first, second))
     index = np.stack([next(free) if isinstance(item, slice) else np.full(shape, item) for item in place])
@@ -250,6 +269,18 @@ def _row(panels: list[UInt8Array]) -> UInt8Array:
 
 
 def _png(rgb: UInt8Array) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(rgb).save(stream, "PNG", compress_level=COMPRESSION)
-    return stream.getvalue()
+    """A PNG file. Its writer here is half the time of Pillow's, which tries every filter on every line.
+
+    Source:
+        W3C PNG specification, sections 5 (chunks), 9.2 (filter type 2: difference from the line above).
+    """
+    height, width, _ = rgb.shape
+    lines = np.zeros((height, 1 + 3 * width), dtype=np.uint8)
+    lines[:, 0] = FILTER_UP
+    lines[:, 1:] = rgb.reshape(height, -1)
+    lines[1:, 1:] -= rgb[:-1].reshape(height - 1, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits of red, green and blue
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), COMPRESSION)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )

@@ -12,6 +12,7 @@ from pathlib import Path
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import ray
 from ray.cluster_utils import Cluster
 from torture_program import DIGESTS, PictureWorker, find_inputs
 
@@ -43,6 +44,7 @@ def main() -> int:
             find_inputs(folder), PictureWorker(out / "cases"), out, settings, DIGESTS, progress=progress
         )
     finally:
+        ray.shutdown()  # a driver that is still connected keeps its node from being taken away
         cluster.shutdown()
     sys.stdout.write(f"{len(summary.case_keys)} studies, node killed after {killed}\n")
     return int(summary.exit_code)

@@ -31,6 +31,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
+def make_read_only(place: Path) -> bool:
+    """Whether that could be done: by mounting it so, or by its mode where we are not root."""
+    command = ["mount", "-o", "remount,ro", str(place)]
+    if shutil.which("mount") is not None and subprocess.run(command, capture_output=True).returncode == 0:
+        return True
+    place.chmod(0o500)
+    return os.geteuid() != 0
+
+
 def start(inputs: Path, out: Path) -> subprocess.Popen[str]:
     command = [sys.executable, str(PROGRAM), str(inputs), str(out)]
     return subprocess.Popen(command, cwd=PROGRAM.parents[2], stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -53,14 +62,18 @@ class Torturer:
         self.inputs, self.out = inputs, out
         self.random = random.Random(seed)
         self.done: list[str] = []
+        self.deck: list[Callable[[], None]] = []
 
     def act(self) -> None:
-        deeds: list[Callable[[], None]] = [
-            self.kill_run, self.kill_run, self.kill_run, self.kill_worker, self.stop_politely,
-            self.cut_file, self.change_byte, self.remove_file, self.swap_results, self.leave_half_file,
-            self.tear_timings, self.fill_disk, self.run_twice,
-        ]  # fmt: skip
-        deed = self.random.choice(deeds)
+        """The next deed of a shuffled deck: every kind is done before one is done twice as often as another."""
+        if not self.deck:
+            self.deck = [
+                self.kill_run, self.kill_run, self.kill_run, self.kill_worker, self.stop_politely,
+                self.cut_file, self.change_byte, self.remove_file, self.swap_results, self.leave_half_file,
+                self.tear_timings, self.fill_disk, self.run_twice,
+            ]  # fmt: skip
+            self.random.shuffle(self.deck)
+        deed = self.deck.pop()
         self.done.append(deed.__name__)
         deed()
 
@@ -165,3 +178,18 @@ def test_a_tortured_run_ends_with_the_bytes_of_an_untouched_one(
     code, errors = finish(tmp_path / "in", small_disk / "out")
     assert code in ENDED, errors
     assert cases_of(small_disk / "out") == expected, torturer.done
+
+
+def test_a_read_only_output_folder_is_one_message_and_what_is_there_stays(tmp_path: Path, small_disk: Path) -> None:
+    make_inputs(tmp_path / "in", 2)
+    assert finish(tmp_path / "in", small_disk / "out")[0] == 0
+    before = cases_of(small_disk / "out")
+    make_inputs(tmp_path / "in", 4)
+    if not make_read_only(small_disk):
+        pytest.skip("root can write everywhere, and mounting is not allowed here")
+    for out in (small_disk / "out", small_disk / "new"):
+        code, errors = finish(tmp_path / "in", out)
+        assert code == 2, errors
+        assert len(errors.strip().splitlines()) == 1, errors
+        assert str(out) in errors
+    assert cases_of(small_disk / "out") == before

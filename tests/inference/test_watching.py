@@ -7,7 +7,8 @@ from runner_workers import make_task, task_of
 
 from domain.records import CaseResult, CaseStatus, StudyTask
 from domain.settings import InferSettings
-from inference.runner import RunOptions, RunSummary, run_studies
+from inference.run_summary import RunSummary
+from inference.runner import RunOptions, run_studies
 from inference.watching import Arriving, GrowthWatch, WatchTimes, follow
 
 
