@@ -22,7 +22,7 @@ import yaml
 from data_pipeline.dataset import GraphDataset
 from data_pipeline.graph import build_augment
 from data_pipeline.manifest import read_cases
-from data_pipeline.splits import repeated_folds
+from data_pipeline.splits import grouped_folds, repeated_folds
 from data_pipeline.training_cohort import TrainingCohort, load_training_cohort
 from domain.batch_keys import IMAGE
 from domain.cohort import code_cohort

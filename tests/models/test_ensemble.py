@@ -7,8 +7,8 @@ import torch
 
 from domain import batch_keys
 from models.belief import fit_belief
-from models.ensemble import Ensemble, NetworkOutput, settle_batch_size
 from models.cross_fitting import CrossFit
+from models.ensemble import Ensemble, NetworkOutput, settle_batch_size
 from tests.models.conftest import make_folds
 
 Scan = tuple[torch.Tensor, torch.Tensor]
