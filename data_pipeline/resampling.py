@@ -125,8 +125,8 @@ def _apply_bands(values: torch.Tensor, bands: list[_Band], axis: int) -> torch.T
 def _block(weights: AxisWeights) -> int:
     """Output samples per matrix: fewer where they lie far apart, so that little is read in vain."""
     count, taps = weights.index.shape
-    step = abs(int(weights.index[-1, 0]) - int(weights.index[0, 0])) / max(1, count - 1)
-    return min(MAX_BLOCK, max(1, round(TAPS_PER_STEP * taps / max(step, 1.0))))
+    step = abs(int(weights.index[-1, 0]) - int(weights.index[0, 0])) / max(1, int(count) - 1)
+    return min(MAX_BLOCK, max(1, round(TAPS_PER_STEP * int(taps) / max(step, 1.0))))
 
 
 def _bands(weights: AxisWeights, device: torch.device) -> list[_Band]:

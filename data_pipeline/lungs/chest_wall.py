@@ -126,7 +126,7 @@ def diaphragm_height(lung: BoolArray, grid: CoarseGrid) -> NDArray[np.float32]:
     The dome of the diaphragm is wider than the window, consolidation on it usually is not.
     """
     height = np.full(lung.shape[:2], NO_LUNG, dtype=np.float32)
-    has_lung = lung.any(axis=2)
+    has_lung = np.asarray(lung.any(axis=2))
     boxes = ndimage.find_objects(has_lung.view(np.uint8))
     if boxes:
         rows, columns = boxes[0]

@@ -1,4 +1,4 @@
-"""Lungs by packages with weights, behind one interface. Optional, imported when asked for; weights are never fetched."""
+"""Lungs by packages with weights, behind one interface. Optional; imported when asked for; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -111,7 +111,8 @@ def _totalsegmentator(weights: Path, device: str) -> MaskSource:
             side_of[number] = RIGHT if name.endswith("right") else LEFT
 
     def source(voxels: NDArray[np.int16], spacing_mm: Spacing) -> Sides:
-        image = nib.Nifti1Image(np.ascontiguousarray(voxels), np.diag([*spacing_mm, 1.0]))
+        affine = np.diag([*spacing_mm, 1.0])
+        image = nib.Nifti1Image(np.ascontiguousarray(voxels), affine)  # type: ignore[no-untyped-call]
         with _quiet_and_offline(api, weights):
             answer = api.totalsegmentator(
                 image, None, ml=True, fast=True, task=TOTAL_TASK, quiet=True, device="cpu" if device == "cpu" else "gpu"

@@ -32,7 +32,7 @@ def free_gas(lung: BoolArray, grid: CoarseGrid) -> BoolArray:
         return np.zeros_like(lung)
     is_large = np.bincount(labels.ravel()) * grid.voxel_ml >= MIN_FREE_GAS_ML
     is_large[0] = False
-    pool = is_large[labels]
+    pool: BoolArray = is_large[labels]
     if not pool.any():
         return pool
     pool = dilated(pool, RIM_STEPS, within=lung & (grid.hu < GAS_RIM_HU))

@@ -25,7 +25,8 @@ def organ_hu(grid: CoarseGrid) -> float:
 
 def smooth_density(grid: CoarseGrid) -> FloatVolume:
     """Density without the noise of single blocks, HU."""
-    return ndimage.gaussian_filter(grid.hu, [SMOOTHING_MM / spacing for spacing in grid.spacing_mm], truncate=2.5)
+    sigma = [SMOOTHING_MM / spacing for spacing in grid.spacing_mm]
+    return np.asarray(ndimage.gaussian_filter(grid.hu, sigma, truncate=2.5))
 
 
 def less_dense_than_organs(smooth: FloatVolume, organ: float, lung: BoolArray, allowed: BoolArray) -> BoolArray:

@@ -147,8 +147,8 @@ def _faults(faults: MaskFaults) -> list[Finding]:
         found.append(_finding(QualityCode.MASK_DOUBTFUL, message, dense_percent=dense))
     if faults.leaked_ml > MAX_LEAKED_ML:
         message = (
-            f"the mask holds {faults.leaked_ml:.0f} ml of gas or bone that is no lung (pneumothorax, bowel, a leak into "
-            "the chest wall); volumes and low attenuation are too high"
+            f"the mask holds {faults.leaked_ml:.0f} ml of gas or bone that is no lung (pneumothorax, bowel, "
+            "chest wall); volumes and low attenuation are too high"
         )
         found.append(_finding(QualityCode.MASK_LEAK, message, leaked_ml=round(faults.leaked_ml)))
     if faults.holes_share > MAX_HOLES_SHARE:

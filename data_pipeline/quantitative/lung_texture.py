@@ -69,7 +69,8 @@ def lung_texture(lung: Bins, density: FloatVolume, dense: BoolArray) -> LungText
         dense: Consolidated bins; their edges are no lines.
     """
     weight = lung.inside.astype(np.float32)
-    near = (*(radius_for(BACKGROUND_MM, CELL * step) for step in lung.spacing_mm[:2]), 0)
+    near_i, near_j = (radius_for(BACKGROUND_MM, CELL * step) for step in lung.spacing_mm[:2])
+    near = (near_i, near_j, 0)
     num_bins = cell_sums(weight)
     mean = _ratio(box_sums(cell_sums(density * weight), near), box_sums(num_bins, near))
     contrast = density - spread_to_bins(mean, density.shape)
@@ -104,7 +105,7 @@ def calm_density_hu(lungs: Sequence[LungTexture]) -> float:
 def line_contrast(texture: LungTexture, noise: float) -> FloatVolume:
     """Root mean square contrast of lines within a lobule, without ``noise``. Cells, HU, 0 where it is unknown."""
     power = np.nan_to_num(texture.line_power, nan=0.0)
-    return np.sqrt(np.maximum(power - np.float32(noise), np.float32(0.0)))
+    return np.asarray(np.sqrt(np.maximum(power - np.float32(noise), np.float32(0.0))))
 
 
 def share_in_lobule(mask: BoolArray, lung: Bins, texture: LungTexture) -> FloatVolume:

@@ -60,7 +60,7 @@ def as_tensor(values: np.ndarray[Any, Any], device: str) -> tuple[torch.Tensor, 
     share their centre allow it. Read-only memory is shared: nothing here writes into it.
     """
     flips = [axis for axis, stride in enumerate(values.strides) if stride < 0]
-    forward = np.flip(values, flips)
+    forward = np.flip(values, tuple(flips))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(forward).to(device), flips

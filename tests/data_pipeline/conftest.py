@@ -1,7 +1,8 @@
-"""Small DICOM series written on the fly."""
+"""Small DICOM series written on the fly; this folder on the path, so that tests share ``synthetic_chests``."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from data_pipeline.phantoms.dicom_writer import SeriesGeometry, SeriesTags, write_series
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 MakeSeries = Callable[..., list[Path]]
 
