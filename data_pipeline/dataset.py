@@ -141,7 +141,8 @@ class UnfinishedItems(Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         """One item; errors as of ``GraphDataset``."""
         sample = self.items.samples[index]
-        return {**self.items.stored(sample.source), **sample.labels}
+        stored = self.items.stored(sample.source)
+        return {**{name: stored[name] for name in STORED if name in stored}, **sample.labels}
 
 
 def source_fingerprint(source: Source) -> str:

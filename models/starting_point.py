@@ -51,7 +51,7 @@ def batch_size_for(num_rows: int) -> int:
     >>> [batch_size_for(rows) for rows in (30, 100, 400, 2000)]
     [4, 4, 16, 32]
     """
-    fitting = 2 ** math.floor(math.log2(max(num_rows / STEPS_PER_EPOCH, 1)))
+    fitting = 1 << math.floor(math.log2(max(num_rows / STEPS_PER_EPOCH, 1)))
     return min(max(fitting, MIN_BATCH), MAX_BATCH)
 
 
@@ -125,7 +125,7 @@ def _measured_memory(trial: PatternModule, items: Items, settings: TrainingSetti
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         try:
-            _loss(trial, {key: value[:size] for key, value in batch.items()}, settings).backward()
+            _loss(trial, {key: value[:size] for key, value in batch.items()}, settings).backward()  # type: ignore[no-untyped-call]  # untyped library
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -150,7 +150,7 @@ def _range_test(trial: PatternModule, items: Items, settings: TrainingSettings) 
                 group["lr"] = rate
             optimiser.zero_grad(set_to_none=True)
             loss = _loss(trial, batches[step % len(batches)], settings)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]  # untyped library
             torch.nn.utils.clip_grad_norm_(trial.parameters(), settings.gradient_clip)
             optimiser.step()
             losses.append(float(loss.detach()))

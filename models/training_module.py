@@ -57,6 +57,8 @@ class PatternModule(lightning.LightningModule):
         augment: Random steps on a whole batch, on the device the batch is on; None for none.
     """
 
+    _forward: Callable[[Tensor, Tensor], dict[str, Tensor]]
+
     def __init__(
         self,
         network: PatternNetwork,
@@ -85,13 +87,13 @@ class PatternModule(lightning.LightningModule):
         self.mean_row_weight = max(float(labelled.float().mean()), 1e-6)
         self._set_forward(network)
 
-    def _set_forward(self, forward: torch.nn.Module) -> None:
+    def _set_forward(self, forward: Callable[[Tensor, Tensor], dict[str, Tensor]]) -> None:
         object.__setattr__(self, "_forward", forward)  # not a submodule: its weights are the network's already
 
     def on_fit_start(self) -> None:
         """Compile, where asked; not earlier, so that an untrained module can be copied."""
         if self.settings.compile_network:
-            self._set_forward(torch.compile(self.network))  # type: ignore[arg-type]
+            self._set_forward(torch.compile(self.network))
 
     def shared_step(self, batch: Batch, stage: str) -> Tensor:
         """Loss of one batch, logged as ``<stage>_loss``.
@@ -122,10 +124,7 @@ class PatternModule(lightning.LightningModule):
         return loss
 
     def _answers(self, batch: Batch) -> dict[str, Tensor]:
-        output: dict[str, Tensor] = self._forward(
-            channels_last(batch[batch_keys.IMAGE]), batch[batch_keys.QUANTITATIVE]
-        )
-        return output
+        return self._forward(channels_last(batch[batch_keys.IMAGE]), batch[batch_keys.QUANTITATIVE])
 
     def _answer_loss(self, logits: Tensor, batch: Batch, *, is_training: bool) -> Tensor:
         return soft_cross_entropy(
