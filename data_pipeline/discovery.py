@@ -118,7 +118,8 @@ def _mixture_findings(patients: set[str], policy: QualityPolicy) -> tuple[Findin
 
 
 def _reading_order(series: SeriesRef) -> tuple[str, str, str]:
-    return series.identity.study_uid, series.identity.path, series.series_key
+    """The same in every run: keys depend on the secret and play no part; parts of a series stay in their order."""
+    return series.identity.study_uid, series.identity.path, series.identity.series_uid
 
 
 # ------------------------------------------------------------------------------------------------- references

@@ -149,7 +149,7 @@ def _is_preferred(item: SeriesRef, overrides: SelectionOverrides) -> bool:
 
 def _ranking(item: SeriesRef, overrides: SelectionOverrides) -> tuple[object, ...]:
     own_choice = (not _is_named(item, overrides.include_series), not _is_preferred(item, overrides))
-    return (*own_choice, *(criterion.rank(item) for criterion in CRITERIA), item.series_key)
+    return (*own_choice, *(criterion.rank(item) for criterion in CRITERIA))  # of equals the first listed wins
 
 
 def _winner_message(item: SeriesRef, num_usable: int, overrides: SelectionOverrides) -> str:

@@ -6,11 +6,9 @@ Splits follow what makes a volume impossible (orientation, matrix, repeated posi
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import PurePath
 
 import numpy as np
@@ -26,15 +24,14 @@ from data_pipeline.geometry import (
     slice_normal,
 )
 from data_pipeline.image_shelf import SeriesKey
+from data_pipeline.pixel_digests import pixel_digest
 from data_pipeline.quality import QualityPolicy
 from data_pipeline.readers.dicom_series import decoded_digest
-from data_pipeline.sources import read_span, split_source
-from data_pipeline.transfer_syntaxes import transfer_syntax
+from data_pipeline.sources import split_source
 from domain.findings import Finding, QualityCode
 
 ORIENTATION_TOLERANCE = 0.01  # of a direction cosine: 0.6 degrees
 SPACING_TOLERANCE_MM = 0.002
-MAX_SPAN_BYTES = 1 << 30  # of pixel data compared for equality
 
 
 @dataclass(frozen=True)
@@ -218,36 +215,12 @@ def _drop_duplicates(group: list[Instance]) -> tuple[list[Instance], list[str]]:
         seen: set[bytes] = set()
         is_mixed = len({group[place].shared.transfer_syntax for place in places}) > 1
         for place in sorted(places):
-            digest = decoded_digest(group[place]) if is_mixed else _pixel_digest(group[place])
+            digest = decoded_digest(group[place]) if is_mixed else pixel_digest(group[place])
             if digest in seen:
                 dropped.add(place)
             seen.add(digest)
     kept = [instance for index, instance in enumerate(group) if index not in dropped]
     return kept, [group[index].source for index in sorted(dropped)]
-
-
-def _pixel_digest(instance: Instance) -> bytes:
-    """Digest of the stored pixel bytes of one frame, and of how they turn into HU."""
-    shared, pixel = instance.shared, instance.pixel
-    rescale = f"{shared.transfer_syntax} {shared.slope} {shared.intercept} ".encode()
-    if pixel is None or instance.problem is not None:
-        return rescale + instance.source.encode()
-    if pixel.is_encapsulated or transfer_syntax(shared.transfer_syntax).is_deflated:
-        # The place of a frame is not known without decoding: equal files hold equal frames.
-        rescale += f"frame {instance.frame_index} ".encode()
-        start, length = (pixel.offset if pixel.is_encapsulated else 0), MAX_SPAN_BYTES
-    else:
-        length = pixel.length // instance.num_frames
-        start = pixel.offset + instance.frame_index * length
-    try:
-        return rescale + _span_digest(instance.source, start, length)
-    except OSError:
-        return rescale + instance.source.encode()
-
-
-@lru_cache(maxsize=64)
-def _span_digest(source: str, start: int, length: int) -> bytes:
-    return hashlib.blake2b(read_span(source, start, length), digest_size=16).digest()
 
 
 # In the order tried: what a scanner changes between two passes over the same region.
@@ -266,7 +239,7 @@ _DISTINCTIONS: tuple[tuple[str, Callable[[Instance], Hashable]], ...] = (
 
 def _split_by_acquisition(group: list[Instance], policy: QualityPolicy) -> tuple[str, list[list[Instance]]] | None:
     """The first distinction that leaves stacks without repeats, each of them even; None where none does."""
-    ways = [(name, list(_split(group, attribute).values())) for name, attribute in _DISTINCTIONS]
+    ways = [(name, _split_in_order(group, attribute)) for name, attribute in _DISTINCTIONS]
     for name, parts in [*ways, ("the order of the image numbers", _runs_by_number(group))]:
         if 1 < len(parts) <= len(group) // policy.thresholds.min_slices and all(
             len(part) >= policy.thresholds.min_slices
@@ -276,6 +249,17 @@ def _split_by_acquisition(group: list[Instance], policy: QualityPolicy) -> tuple
         ):
             return name, parts
     return None
+
+
+def _split_in_order(group: list[Instance], attribute: Callable[[Instance], Hashable]) -> list[list[Instance]]:
+    """Parts by an attribute, the lowest value first: of equal phases the first is used."""
+
+    def place(value: Hashable) -> tuple[bool, float, str]:
+        is_number = isinstance(value, int | float)
+        return not is_number, float(value) if isinstance(value, int | float) else 0.0, str(value)
+
+    parts = _split(group, attribute)
+    return [parts[value] for value in sorted(parts, key=place)]
 
 
 def _runs_by_number(group: Sequence[Instance]) -> list[list[Instance]]:
