@@ -125,7 +125,8 @@ def measure(args: argparse.Namespace, place: Path) -> tuple[str, bool]:
         if name not in found or not is_right(code, wanted[name], found[name])
     ]
     clean = [name for name in (folder.name for folder in folders) if name not in planted]
-    lost = [name for name in clean if [where for where, _ in found[name].rows] != ["predictions"]]
+    nothing = Outcome((), frozenset())
+    lost = [name for name in clean if [where for where, _ in found.get(name, nothing).rows] != ["predictions"]]
     astray = sum(count != 1 for count in counts.values())
     kinds = Counter(code.value for code in planted.values())
     rows = [

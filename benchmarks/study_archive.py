@@ -13,7 +13,7 @@ from data_pipeline.discovery import survey
 from data_pipeline.phantoms import generate_cohort
 from domain.records import StudyTask
 
-UID = re.compile(rb"(2\.25\.\d{26,34})(\d{4})(?!\d)")  # of the phantom writer: 2.25 and a random number
+UID = re.compile(rb"(2\.25\.\d{20,36})(\d{4})(?!\d)")  # of the phantom writer: 2.25 and a random number
 SizeName = Literal["tiny", "small", "full"]
 
 

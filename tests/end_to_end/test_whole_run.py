@@ -85,7 +85,7 @@ def test_shards_with_other_workers_and_a_shared_network_give_the_same_bytes(
     for number, way in enumerate(ways, start=1):
         answer = command(
             "infer.py", trained.test / "scans", "--model", trained.model, "--cases", trained.test / "cases.csv",
-            "--out", tmp_path, "--device", "cpu", "--shard", f"{number}/2", *way,
+            "--out", tmp_path, "--device", "cpu", "--shard", f"{number}/2", "--secret", secret_of(inferred), *way,
         )  # fmt: skip
         assert answer.returncode == 0, answer.stderr
     merged = command("infer.py", "--merge", tmp_path, "--out", tmp_path)
@@ -102,7 +102,7 @@ def test_shards_with_other_workers_and_a_shared_network_give_the_same_bytes(
 def test_ray_gives_the_same_bytes(trained: Trained, inferred: Path, tmp_path: Path) -> None:
     answer = command(
         "infer.py", trained.test / "scans", "--model", trained.model, "--cases", trained.test / "cases.csv",
-        "--out", tmp_path, "--device", "cpu", "--engine", "ray", "--workers", "2",
+        "--out", tmp_path, "--device", "cpu", "--engine", "ray", "--workers", "2", "--secret", secret_of(inferred),
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
     assert cases_of(tmp_path) == cases_of(inferred)
@@ -115,6 +115,11 @@ def test_every_result_follows_the_published_schema(inferred: Path) -> None:
     assert len(paths) == NUM_TEST_PATIENTS
     for path in paths:
         jsonschema.validate(json.loads(path.read_text()), schema)
+
+
+def secret_of(out: Path) -> str:
+    """Series keys are made with it: runs to be compared share one."""
+    return (out / "private" / "secret.txt").read_text().strip()
 
 
 def cases_of(out: Path) -> dict[str, bytes]:
