@@ -88,7 +88,9 @@ def class_bits(lung: Bins, texture: LungTexture, noise: float, calm: float) -> C
     darker = max(CYST_HU, CYST_NOISE * noise**0.5)
     cysts = share_in_lobule(density < calm - darker, lung, texture)
     honeycombs = (line > HONEYCOMB_HU) & (cysts > MIN_CYST_SHARE)
-    meshed = texture.is_shown & (excess > 0) & (line > LINE_HU + np.minimum(UNEVEN[0] * excess, UNEVEN[1])) & ~honeycombs
+    meshed = (
+        texture.is_shown & (excess > 0) & (line > LINE_HU + np.minimum(UNEVEN[0] * excess, UNEVEN[1])) & ~honeycombs
+    )
     between_lines = texture.background_hu - np.where(meshed, np.float32(LINES_ADD) * line, np.float32(0.0))
     hazy = (between_lines > max(calm + HAZE_HU, LEAST_HAZE_HU)) & texture.is_shown & ~honeycombs
     in_cells = sum(
