@@ -26,8 +26,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 import torch
+from labelled_chests import LabelledChest, labelled_chest
 from numpy.typing import NDArray
-from preprocessing_phantoms import KINDS, Chest, make_chest
+from preprocessing_phantoms import KINDS, make_chest
 from safetensors.torch import load, save
 
 from data_pipeline.graph import build_preprocess, run_graph
@@ -211,7 +212,7 @@ def surface_distance_mm(found: NDArray[np.bool_], truth: NDArray[np.bool_], spac
 FINDINGS = (  # column of the table, measure, planted extent
     ("ground glass", "ggo_percent", "ground_glass"),
     ("consolidation", "consolidation_percent", "consolidation"),
-    ("reticulation and honeycombing", "fibrosis_percent", None),
+    ("reticulation and honeycombing", "fibrosis_percent", "fibrosis"),
     ("honeycombing", "honeycombing_percent", "honeycombing"),
     ("low attenuation", "low_attenuation_percent", "emphysema"),
 )
@@ -229,7 +230,7 @@ def lungs(size: str, seeds: int) -> str:
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     every: list[list[float]] = []
     for kind in KINDS:
-        rows = [_measure(make_chest(kind, size=size, seed=seed)) for seed in range(seeds)]
+        rows = [_measure(labelled_chest(kind, size, seed)) for seed in range(seeds)]
         print(kind, np.round(rows, 3).tolist(), file=sys.stderr, flush=True)
         every += rows
         mean = np.nanmean(np.array(rows), axis=0)
@@ -251,7 +252,7 @@ def _agreement(rows: NDArray[np.float64]) -> list[str]:
     return [*lines, "", f"Over all {len(rows)} chests of the table above."]
 
 
-def _measure(chest: Chest) -> list[float]:
+def _measure(chest: LabelledChest) -> list[float]:
     found = find_lungs(chest.hu, chest.spacing_mm).labels
     both = (found > 0) & (chest.lungs > 0)
     table = quantify(chest.hu, found, chest.spacing_mm)
@@ -261,7 +262,7 @@ def _measure(chest: Chest) -> list[float]:
         surface_distance_mm(found > 0, chest.lungs > 0, chest.spacing_mm),
     ]
     for _, measure, planted in FINDINGS:
-        row += [table[measure], chest.extents[planted] if planted else chest.fibrosis_percent]
+        row += [table[measure], chest.extents[planted]]
     return row
 
 
@@ -295,7 +296,7 @@ def stability(seed: int) -> str:
 def _variants(kind: str, seed: int) -> Iterator[tuple[str, NDArray[np.int16], tuple[float, float, float]]]:
     rng = np.random.default_rng(0)
     for kernel, is_sharp in (("sharp", True), ("soft", False)):
-        chest = make_chest(kind, size="full", seed=seed, is_sharp=is_sharp, step_mm=STEP_MM, window=1, stride=1)
+        chest = labelled_chest(kind, "full", seed, is_sharp=is_sharp, step_mm=STEP_MM, window=1, stride=1)
         hu, spacing = chest.hu, chest.spacing_mm
         yield f"{kernel}, {STEP_MM} mm", hu, spacing
         if is_sharp:

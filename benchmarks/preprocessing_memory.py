@@ -35,11 +35,11 @@ def main() -> None:
     loaded = gib("VmRSS")
     run_graph(build_preprocess(spec), volume)
     peak = gib("VmHWM")
+    print(f"Peak memory of a process that holds the volume and runs the whole graph once: {peak:.2f} GiB, of which")
     print(
-        f"Peak memory of a process that holds the volume and runs the whole graph once: {peak:.2f} GiB, of which libraries "
-        f"{libraries:.2f} ({mapped:.2f} of it files that processes share), the volume {loaded - libraries:.2f}, the graph "
-        f"with its results {peak - loaded:.2f}."
+        f"libraries {libraries:.2f} ({mapped:.2f} of it files that processes share), the volume {loaded - libraries:.2f},"
     )
+    print(f"the graph with its results {peak - loaded:.2f}.")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +25,6 @@ KINDS: dict[str, DiseasePlan] = {
 }
 
 
-FIBROSIS_LABELS = (2, 4)  # reticulation and honeycombing in ``Scan.disease``
-
-
 @dataclass(frozen=True, eq=False)
 class Chest:
     """A phantom scan.
@@ -38,27 +34,23 @@ class Chest:
         lungs: 0 outside, 1 right, 2 left.
         spacing_mm: Spacing along i, j, k.
         extents: Finding -> percent of lung, planted.
-        fibrosis_percent: Lung labelled reticulation or honeycombing, percent.
     """
 
     hu: NDArray[np.int16]
     lungs: NDArray[np.uint8]
     spacing_mm: tuple[float, float, float]
     extents: dict[str, float]
-    fibrosis_percent: float
 
 
-def make_chest(kind: str, *, size: str = "small", seed: int = 0, **scanner: Any) -> Chest:
-    """Build and scan one chest; ``scanner`` overrides fields of the acquisition."""
+def make_chest(kind: str, *, size: str = "small", seed: int = 0) -> Chest:
+    """Build and scan one chest."""
     plan = KINDS[kind]
     habitus = draw_habitus(
         stream(seed, 0, Stream.ANATOMY), is_female=seed % 2 == 1, age_years=55, volume_loss=plan.volume_loss
     )
     width = 2 * (habitus.chest_half_width + habitus.fat + habitus.muscle + 14)
-    drawn = draw_acquisition(stream(seed, 0, Stream.ACQUISITION), size, width)  # type: ignore[arg-type]
-    acquisition = replace(drawn, **scanner)
+    acquisition = draw_acquisition(stream(seed, 0, Stream.ACQUISITION), size, width)  # type: ignore[arg-type]
     scan = make_scan(seed, 0, habitus, plan, acquisition)
     z, y, x = scan.grid.spacing_mm
     hu, lungs = (np.ascontiguousarray(part.transpose(2, 1, 0)[::-1, ::-1]) for part in (scan.hu, scan.lungs))
-    fibrosis = 100 * float(np.isin(scan.disease[scan.lungs > 0], FIBROSIS_LABELS).mean())
-    return Chest(hu, lungs, (x, y, z), scan.extents, fibrosis)
+    return Chest(hu, lungs, (x, y, z), scan.extents)
