@@ -1,7 +1,7 @@
 """Resampling, lungs and whole preprocessing beside MONAI, TorchIO, SimpleITK and torch, in one run.
 
     python benchmarks/preprocessing.py speed  --out docs/benchmarks/preprocessing_speed.md
-    python benchmarks/preprocessing.py lungs  --out docs/benchmarks/lungs.md [--pictures docs/pictures]
+    python benchmarks/preprocessing.py lungs  --out docs/benchmarks/lungs.md
     python benchmarks/preprocessing.py stability --out docs/benchmarks/quantitative_stability.md
     python benchmarks/preprocessing.py cache  --out docs/benchmarks/cache.md
 
@@ -19,18 +19,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import SimpleITK
 import torch
+from labelled_chests import LabelledChest, labelled_chest
 from numpy.typing import NDArray
-from preprocessing_phantoms import KINDS, Chest, make_chest
+from preprocessing_phantoms import KINDS, make_chest
 from safetensors.torch import load, save
 
-from data_pipeline.graph import build_preprocess, quantify_volume, run_graph
+from data_pipeline.graph import build_preprocess, run_graph
 from data_pipeline.lungs import find_lungs
 from data_pipeline.quantitative import quantify
 from data_pipeline.resampling import resample
@@ -45,6 +46,7 @@ SHAPE = (512, 512, 400)
 SPACING = (0.7, 0.7, 0.8)
 NEW_SPACING = (1.5, 1.5, 1.5)
 WINDOW = (-1000.0, 200.0)
+MIN_REPEATS = 5
 
 
 def reference_volume() -> Volume:
@@ -56,14 +58,6 @@ def reference_volume() -> Volume:
     slices = slices.clamp_(-1024, 3071).to(torch.int16).permute(2, 1, 0).flip(1, 2).contiguous()
     matrix = np.diag([-SPACING[0], -SPACING[1], SPACING[2], 1.0])
     return Volume(slices.numpy().transpose(2, 1, 0), Affine(matrix), content_digest="reference")
-
-
-def lean_volume() -> Volume:
-    """The same size made by repeating voxels, without needing memory of its own."""
-    chest = make_chest("nsip", size="tiny")
-    index = [np.arange(size) * old // size for size, old in zip(SHAPE, chest.hu.shape, strict=True)]
-    slices = chest.hu.transpose(2, 1, 0)[np.ix_(index[2], index[1], index[0])]
-    return Volume(slices.transpose(2, 1, 0), Affine.from_spacing(SPACING), content_digest="lean")
 
 
 def ours(volume: Volume, *, anti_alias: bool) -> torch.Tensor:
@@ -144,19 +138,14 @@ def median_seconds(action: Callable[[], object], repeats: int) -> tuple[float, f
     return statistics.median(wall), statistics.median(cpu)
 
 
-def peak_memory_gib(command: str) -> float:
-    """Peak resident memory of a fresh process that loads the volume and runs one mode of this file."""
+def memory_lines() -> list[str]:
+    """Peak memory of a fresh process that only imports the graph, holds the volume and runs the graph once."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "volume.npy"
-        np.save(path, lean_volume().voxels.transpose(2, 1, 0))
-        program = [sys.executable, __file__, command, "--out", str(path)]
-        return float(subprocess.run(program, capture_output=True, text=True, check=True).stdout.split()[-1])
-
-
-def own_peak_gib() -> float:
-    """Peak resident memory of this process alone; getrusage would count that of the parent it was started from."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
-    return int(status["VmHWM"].split()[0]) / 2**20
+        np.save(path, reference_volume().voxels.transpose(2, 1, 0))
+        program = [sys.executable, str(Path(__file__).with_name("preprocessing_memory.py")), str(path)]
+        answer = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+    return answer.strip().splitlines()
 
 
 def speed(repeats: int) -> str:
@@ -190,15 +179,15 @@ def speed(repeats: int) -> str:
         seconds[name] = median_seconds(action, repeats)
         print(name, seconds[name], file=sys.stderr, flush=True)
     lines += [f"| {name} | {wall:.2f} | {cpu:.2f} |" for name, (wall, cpu) in seconds.items()]
-    ratio = seconds["resample: MONAI"][1] / seconds["resample: ours, linear"][1]
-    aliased = seconds["resample: MONAI"][1] / seconds["resample: ours, anti-aliased"][1]
+    monai, linear, aliased = (seconds[f"resample: {name}"] for name in ("MONAI", "ours, linear", "ours, anti-aliased"))
     difference = np.abs(ours(volume, anti_alias=False).numpy() - with_simpleitk(volume))[2:-2, 2:-2, 2:-2]
     lines += [
         "",
-        f"MONAI over ours, CPU seconds: {ratio:.1f} (linear), {aliased:.1f} (anti-aliased). "
-        f"Largest difference from SimpleITK away from the border: {difference.max() * 1200:.3f} HU. "
-        f"Peak memory of a process that holds the volume and runs the whole graph once: "
-        f"{peak_memory_gib('memory'):.2f} GiB; libraries and volume alone {peak_memory_gib('empty'):.2f} GiB.",
+        f"MONAI over ours: wall {monai[0] / linear[0]:.1f} (linear), {monai[0] / aliased[0]:.1f} (anti-aliased); "
+        f"CPU {monai[1] / linear[1]:.1f} and {monai[1] / aliased[1]:.1f}. "
+        f"Largest difference from SimpleITK away from the border: {difference.max() * 1200:.3f} HU.",
+        "",
+        *memory_lines(),
     ]
     return "\n".join(lines)
 
@@ -220,97 +209,104 @@ def surface_distance_mm(found: NDArray[np.bool_], truth: NDArray[np.bool_], spac
     return float(np.percentile(np.concatenate(distances), 95))
 
 
-def lungs(size: str, seeds: int, pictures: Path | None) -> str:
-    """Masks and extents against the truth, per pattern."""
-    lines = [
-        "| phantom | Dice | given the right side % | border p95 mm | GGO % / planted | consolidation % / planted "
-        "| reticulation % / planted |",
-        "|---|---|---|---|---|---|---|",
+FINDINGS = (  # column of the table, measure, planted extent
+    ("ground glass", "ggo_percent", "ground_glass"),
+    ("consolidation", "consolidation_percent", "consolidation"),
+    ("reticulation and honeycombing", "fibrosis_percent", "fibrosis"),
+    ("honeycombing", "honeycombing_percent", "honeycombing"),
+    ("low attenuation", "low_attenuation_percent", "emphysema"),
+)
+
+
+def lungs(size: str, seeds: int) -> str:
+    """Masks and extents against the truth, per pattern, and how extents agree over all chests."""
+    head = [
+        "phantom",
+        "Dice (least)",
+        "right side %",
+        "border p95 mm",
+        *(f"{name} % / planted" for name, _, _ in FINDINGS),
     ]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    every: list[list[float]] = []
     for kind in KINDS:
-        rows = []
-        for seed in range(seeds):
-            chest = make_chest(kind, size=size, seed=seed)
-            rows.append(_measure(chest))
-            if pictures is not None and seed == 0:
-                _picture(chest, pictures / f"lungs_{kind}.png")
-            print(kind, seed, rows[-1], file=sys.stderr, flush=True)
+        rows = [_measure(labelled_chest(kind, size, seed)) for seed in range(seeds)]
+        print(kind, np.round(rows, 3).tolist(), file=sys.stderr, flush=True)
+        every += rows
         mean = np.nanmean(np.array(rows), axis=0)
-        least = min(row[0] for row in rows)
-        lines.append(
-            f"| {kind} | {mean[0]:.3f} (least {least:.3f}) | {mean[1]:.1f} | {mean[2]:.1f} "
-            f"| {mean[3]:.1f} / {mean[4]:.1f} | {mean[5]:.1f} / {mean[6]:.1f} | {mean[7]:.1f} / {mean[8]:.1f} |"
-        )
-    return "\n".join([*lines, "", f"{seeds} chests per kind, size `{size}`. Synthetic chests; means."])
+        pairs = [f"{mean[at]:.1f} / {mean[at + 1]:.1f}" for at in range(3, len(mean), 2)]
+        cells = [f"{mean[0]:.3f} ({min(row[0] for row in rows):.3f})", f"{mean[1]:.1f}", f"{mean[2]:.1f}", *pairs]
+        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
+    lines += ["", f"{seeds} chests per kind, size `{size}`, with the mask found. Synthetic chests; means.", ""]
+    return "\n".join([*lines, *_agreement(np.array(every))])
 
 
-def _measure(chest: Chest) -> list[float]:
+def _agreement(rows: NDArray[np.float64]) -> list[str]:
+    """Bias, mean absolute error and correlation of each extent over all chests."""
+    lines = ["| finding | bias, points | mean absolute error, points | correlation |", "|---|---|---|---|"]
+    for number, (name, _, _) in enumerate(FINDINGS):
+        measured, planted = rows[:, 3 + 2 * number], rows[:, 4 + 2 * number]
+        error = measured - planted
+        correlation = np.corrcoef(measured, planted)[0, 1]
+        lines.append(f"| {name} | {error.mean():+.1f} | {np.abs(error).mean():.1f} | {correlation:.2f} |")
+    return [*lines, "", f"Over all {len(rows)} chests of the table above."]
+
+
+def _measure(chest: LabelledChest) -> list[float]:
     found = find_lungs(chest.hu, chest.spacing_mm).labels
     both = (found > 0) & (chest.lungs > 0)
     table = quantify(chest.hu, found, chest.spacing_mm)
-    planted = chest.extents
-    return [
+    row = [
         dice(found > 0, chest.lungs > 0),
         100 * float((found[both] == chest.lungs[both]).mean()),
         surface_distance_mm(found > 0, chest.lungs > 0, chest.spacing_mm),
-        table["ggo_percent"],
-        planted["ground_glass"],
-        table["consolidation_percent"],
-        planted["consolidation"],
-        table["reticulation_percent"],
-        planted["reticulation"],
     ]
+    for _, measure, planted in FINDINGS:
+        row += [table[measure], chest.extents[planted]]
+    return row
 
 
-def _picture(chest: Chest, path: Path) -> None:
-    from preprocessing_pictures import draw
-
-    data = quantify_volume(Volume(chest.hu, Affine.from_spacing(chest.spacing_mm)))
-    draw(data, path)
+STABLE = (
+    "ggo_percent",
+    "consolidation_percent",
+    "reticulation_percent",
+    "honeycombing_percent",
+    "high_attenuation_percent",
+    "mean_lung_density_hu",
+    "density_p90_hu",
+    "lung_volume_ml",
+)
+STEP_MM = 0.6
+GROUPS = (2, 3, 5, 8)  # thin slices averaged into one: about 1, 2, 3 and 5 mm
 
 
 def stability(seed: int) -> str:
-    """The same phantom thicker, blurred, sharpened and noisier: what the table then says."""
-    chest = make_chest("nsip", size="small", seed=seed)
-    names = (
-        "ggo_percent",
-        "consolidation_percent",
-        "reticulation_percent",
-        "high_attenuation_percent",
-        "low_attenuation_percent",
-        "mean_lung_density_hu",
-        "density_p90_hu",
-        "lung_volume_ml",
-    )
-    lines = ["| variant | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for label, hu, spacing in _variants(chest):
-        try:
+    """The same chests at full size with other kernels, more noise and thicker slices: what the table then says."""
+    lines = []
+    for kind in ("nsip", "uip"):
+        lines += [f"**{kind}**", "", "| variant | " + " | ".join(STABLE) + " |", "|---" * (len(STABLE) + 1) + "|"]
+        for label, hu, spacing in _variants(kind, seed):
             table = quantify(hu, find_lungs(hu, spacing).labels, spacing)
-        except ArithmeticError as error:
-            raise SystemExit(f"{label}: {error}") from error
-        lines.append(f"| {label} | " + " | ".join(f"{table[name]:.1f}" for name in names) + " |")
-    return "\n".join(lines)
+            print(kind, label, table["reticulation_percent"], file=sys.stderr, flush=True)
+            lines.append(f"| {label} | " + " | ".join(f"{table[name]:.1f}" for name in STABLE) + " |")
+        lines.append("")
+    return "\n".join([*lines, "Synthetic chests at 0.7-0.8 mm pixels, one each; kernels as in `configs/phantoms`."])
 
 
-def _variants(chest: Chest) -> list[tuple[str, NDArray[np.int16], tuple[float, float, float]]]:
-    from scipy import ndimage
-
+def _variants(kind: str, seed: int) -> Iterator[tuple[str, NDArray[np.int16], tuple[float, float, float]]]:
     rng = np.random.default_rng(0)
-    hu, spacing = chest.hu, chest.spacing_mm
-    as_int = lambda values: np.clip(np.round(values), -1024, 3071).astype(np.int16)  # noqa: E731  # one line each
-    soft = ndimage.gaussian_filter(hu.astype(np.float32), (0.8, 0.8, 0))
-    sharp = hu + 0.7 * (hu - soft)
-    result = [
-        (f"as made, slices {spacing[2]:.1f} mm", hu, spacing),
-        ("soft kernel", as_int(soft), spacing),
-        ("sharp kernel", as_int(sharp), spacing),
-        ("noise 40 HU added", as_int(hu + 40 * rng.standard_normal(hu.shape)), spacing),
-    ]
-    for factor in (2, 3):
-        count = hu.shape[2] // factor * factor
-        thick = hu[:, :, :count].reshape(*hu.shape[:2], -1, factor).mean(axis=3)
-        result.append((f"slices {spacing[2] * factor:.1f} mm", as_int(thick), (*spacing[:2], spacing[2] * factor)))
-    return result
+    for kernel, is_sharp in (("sharp", True), ("soft", False)):
+        chest = labelled_chest(kind, "full", seed, is_sharp=is_sharp, step_mm=STEP_MM, window=1, stride=1)
+        hu, spacing = chest.hu, chest.spacing_mm
+        yield f"{kernel}, {STEP_MM} mm", hu, spacing
+        if is_sharp:
+            noise = rng.standard_normal(hu.shape, dtype=np.float32) * 40
+            yield "sharp, noise 40 HU added", np.clip(hu + noise, -1024, 3071).astype(np.int16), spacing
+        for count in GROUPS:
+            slices = hu.shape[2] // count
+            parts = [hu[:, :, start : slices * count : count] for start in range(count)]
+            thick = np.round(np.mean(parts, axis=0, dtype=np.float32)).astype(np.int16)
+            yield f"{kernel}, {STEP_MM * count:.1f} mm", thick, (*spacing[:2], spacing[2] * count)
 
 
 def cache(num_scans: int) -> str:
@@ -347,23 +343,17 @@ def cache(num_scans: int) -> str:
 def main() -> None:
     """Run one mode."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=("speed", "lungs", "stability", "cache", "memory", "empty"))
+    parser.add_argument("mode", choices=("speed", "lungs", "stability", "cache"))
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=MIN_REPEATS, help=f"for speed; at least {MIN_REPEATS}")
     parser.add_argument("--size", default="small")
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
-    if arguments.mode in {"memory", "empty"}:
-        volume = Volume(np.load(arguments.out).transpose(2, 1, 0), Affine.from_spacing(SPACING))
-        if arguments.mode == "memory":
-            spec = load_settings(PreprocessSpec, config_path("preprocess/isotropic_3d.yaml"))
-            run_graph(build_preprocess(spec), volume)
-        print(own_peak_gib())
-        return
+    if arguments.repeats < MIN_REPEATS:
+        parser.error(f"--repeats must be at least {MIN_REPEATS}: a median of fewer says little")
     modes: dict[str, Callable[[], str]] = {
         "speed": lambda: speed(arguments.repeats),
-        "lungs": lambda: lungs(arguments.size, arguments.seeds, arguments.pictures),
+        "lungs": lambda: lungs(arguments.size, arguments.seeds),
         "stability": lambda: stability(0),
         "cache": lambda: cache(20),
     }

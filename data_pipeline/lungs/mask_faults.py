@@ -12,10 +12,12 @@ from data_pipeline.lungs.holes import close_holes
 from data_pipeline.lungs.morphology import dilated, opened
 from data_pipeline.lungs.sides import BONE_HU, LEFT, RIGHT, Sides
 
-FREE_GAS_HU = -975.0  # block means: lung, emphysema included, stays above; gas beside the lung does not
+FREE_GAS_HU = -965.0  # block means: lung, emphysema included, stays above; gas beside the lung does not
 GAS_RIM_HU = -955.0  # beside a pool of gas
 RIM_STEPS = 5
-MIN_FREE_GAS_ML = 30.0  # smaller pockets are bullae and bronchi
+EMPHYSEMA_HU = -950.0
+MAX_DARK_SHARE = 0.15  # where more of the lung is as dark, gas is not told from emphysema
+MIN_FREE_GAS_ML = 60.0  # smaller pockets are bullae and bronchi
 SHORTFALL_MM = 15.0  # lung that ends further than this inside the expected pleura is missing there
 BASE_SHARE = 0.35  # of the height: lower down the diaphragm and not the pleura ends the lung
 LATERAL_DEGREES = 55.0  # rays nearer to breast bone or spine end at the mediastinum
@@ -33,8 +35,9 @@ def free_gas(lung: BoolArray, grid: CoarseGrid) -> BoolArray:
     is_large = np.bincount(labels.ravel()) * grid.voxel_ml >= MIN_FREE_GAS_ML
     is_large[0] = False
     pool: BoolArray = is_large[labels]
-    if not pool.any():
-        return pool
+    dark = lung & (grid.hu < EMPHYSEMA_HU) & ~pool
+    if not pool.any() or np.count_nonzero(dark) > MAX_DARK_SHARE * np.count_nonzero(lung):
+        return np.zeros_like(lung)
     pool = dilated(pool, RIM_STEPS, within=lung & (grid.hu < GAS_RIM_HU))
     rest = lung & ~pool
     thin = rest & ~dilated(opened(rest, outside=True))

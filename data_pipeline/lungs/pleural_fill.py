@@ -21,13 +21,14 @@ from data_pipeline.lungs.chest_wall import (
     rib_radius,
 )
 from data_pipeline.lungs.coarse_grid import BoolArray, CoarseGrid, FloatVolume
-from data_pipeline.lungs.morphology import dilated, opened
+from data_pipeline.lungs.morphology import closed, dilated, opened
 from data_pipeline.lungs.organ_contrast import less_dense_than_organs, organ_hu, smooth_density
 from data_pipeline.lungs.ray_limits import ray_limits, top_of, without_bumps
 from data_pipeline.lungs.sides import LEFT, RIGHT, Sides
 
 MAX_DENSE_HU = 130.0  # consolidation and fluid stay below; ribs and calcium do not
 FAT_HU = (-160.0, -55.0)
+CLOSING_MM = 10.0
 MEDIASTINUM_MM = 28.0  # nothing is added this near to the midline: spine, aorta, oesophagus, heart
 GREAT_VESSELS_MM = 50.0  # nearer to the midline a rise of the mediastinal surface is aorta or heart
 MAX_FROM_LATERAL_DEGREES = 65.0
@@ -104,6 +105,9 @@ def _dense_part(chest: _Chest, side: int, part: BoolArray, other_inner: FloatMap
     added = chest.tissue & beside & (rays.radius_mm > rays.on_rays(inner)) & (rays.radius_mm <= rays.on_rays(outer))
     added &= dilated(opened(added), shape="box")  # not the one-block rim beside fat
     added = _touching(added, part)
+    steps = grid.voxels_for_mm(CLOSING_MM)
+    ragged = closed(part | added, steps) & ~closed(part, steps)  # rays end raggedly inside a dense mass
+    added |= ragged & chest.tissue & beside & ~part
     inside_cage = rays.radius_mm <= rays.on_rays(np.nan_to_num(chest.pleura, nan=-np.inf))
     return added | less_dense_than_organs(
         chest.smooth_hu, chest.organ_hu, part | added, beside & ~chest.blocked & inside_cage

@@ -13,6 +13,8 @@ BIN_MM = (
     1.5  # tissue classes are read at this size; a secondary lobule is 10-25 mm, noise falls with the root of voxels
 )
 
+COARSE_BIN_MM = 2.2  # two such bins would be half a lobule
+
 Box = tuple[slice, slice, slice]
 
 
@@ -38,6 +40,11 @@ class Bins:
         """Blocks that are lung throughout."""
         inside: BoolArray = self.sides > 0
         return inside
+
+    @property
+    def cell(self) -> int:
+        """Bins along one edge of the cells that neighbourhoods are made of: two, one where bins are coarse."""
+        return 2 if max(self.spacing_mm[:2]) < COARSE_BIN_MM else 1
 
     @property
     def voxel_ml(self) -> float:

@@ -1,4 +1,4 @@
-"""Local means over lung on cells of two by two bins: quick, because neighbourhoods are wider than a cell."""
+"""Local means over lung on cells of some bins: quick, because neighbourhoods are wider than a cell."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from data_pipeline.lungs.coarse_grid import FloatVolume
 
 Value = TypeVar("Value", bound=np.generic)
 
-CELL = 2  # bins per cell along i and j; cells are not grouped along k
 
+def cell_sums(values: FloatVolume, cell: int) -> FloatVolume:
+    """Sums over cells of ``cell`` by ``cell`` bins in the plane, 1 or 2, zeros beyond the end.
 
-def cell_sums(values: FloatVolume) -> FloatVolume:
-    """Sums over cells, zeros beyond the end. Shape (ceil(I' / 2), ceil(J' / 2), K'), float32."""
-    rows = _pair_sums(values, 0)
-    return _pair_sums(rows, 1)
+    Returns:
+        Shape (ceil(I' / cell), ceil(J' / cell), K'), float32.
+    """
+    return values if cell == 1 else _pair_sums(_pair_sums(values, 0), 1)
 
 
 def _pair_sums(values: FloatVolume, axis: int) -> FloatVolume:
     front = np.moveaxis(values, axis, 0)
-    sums = front[::CELL].copy()
-    sums[: len(front) // CELL] += front[1::CELL]
+    sums = front[::2].copy()
+    sums[: len(front) // 2] += front[1::2]
     return np.moveaxis(sums, 0, axis)
 
 
@@ -40,9 +41,9 @@ def box_sums(values: FloatVolume, radius: tuple[int, int, int]) -> FloatVolume:
     return total
 
 
-def spread_to_bins(cells: NDArray[Value], shape: tuple[int, ...]) -> NDArray[Value]:
+def spread_to_bins(cells: NDArray[Value], shape: tuple[int, ...], cell: int) -> NDArray[Value]:
     """Cells repeated over their bins. ``shape`` is that of the bins."""
-    return cells.repeat(CELL, axis=0)[: shape[0]].repeat(CELL, axis=1)[:, : shape[1]]
+    return cells if cell == 1 else cells.repeat(cell, axis=0)[: shape[0]].repeat(cell, axis=1)[:, : shape[1]]
 
 
 def radius_for(width_mm: float, step_mm: float) -> int:

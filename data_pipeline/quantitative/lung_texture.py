@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from data_pipeline.lungs.coarse_grid import BoolArray, FloatVolume
 from data_pipeline.quantitative.bins import Bins
-from data_pipeline.quantitative.local_means import CELL, box_sums, cell_sums, radius_for, spread_to_bins
+from data_pipeline.quantitative.local_means import box_sums, cell_sums, radius_for, spread_to_bins
 
 SPREAD_MM = 1.2  # standard deviation in the plane that every scan is brought to: a soft kernel, smoothed a little
 MIN_SMOOTHING_MM = 0.2
@@ -20,7 +20,9 @@ LOBULE_MM = (15.0, 15.0, 6.0)  # neighbourhood in which lines are counted: a sec
 VESSEL_HU = 150.0  # contrast of vessels thicker than about 1.5 mm; lines of reticulation stay below
 LINE_LIMIT_HU = 80.0  # a bin counts at most this much, so that few strong edges do not look like many lines
 USUAL_CONTRAST_HU = 40.0  # stronger contrasts do not move the background further
-EDGE_STEPS = 4  # bins around consolidation that belong to its edge, about 6 mm
+VESSEL_RIM_MM = 1.5  # blurred edge of a vessel and
+EDGE_MM = 6.0  # of consolidation: no lines
+MIN_SHOWN = 0.15  # of the lung within ``BACKGROUND_MM``; less is seen where vessels lie close together
 NOISE_PERCENTILE = 5.0  # the calmest lung of a scan shows its noise
 MAX_NOISE_HU = 30.0  # more is texture: in some scans no lung is calm
 CALM_PERCENTILE = 25.0  # of the background: lung that disease has spared, in most patients
@@ -29,7 +31,7 @@ MAX_CALM_HU = -785.0  # denser lung is not calm
 
 @dataclass(frozen=True, eq=False)
 class LungTexture:
-    """What the classes of one lung are read from. Cells are two by two bins.
+    """What the classes of one lung are read from. Cells are ``Bins.cell`` by ``Bins.cell`` bins.
 
     Attributes:
         density_hu: Density at ``SPREAD_MM`` and ``SLAB_MM``, over lung only. Shape of the bins.
@@ -38,6 +40,7 @@ class LungTexture:
         line_power: Mean square contrast of thin structures within a lobule, without vessels, noise included. Cells,
             HU squared; NaN where nothing but vessels is.
         num_bins: Bins of lung in each cell.
+        is_shown: Cells around which enough lung lies between the vessels to tell haze and lines.
     """
 
     density_hu: FloatVolume
@@ -45,6 +48,7 @@ class LungTexture:
     background_hu: FloatVolume
     line_power: FloatVolume
     num_bins: FloatVolume
+    is_shown: BoolArray
 
 
 def density_inside(lung: Bins, blur_mm2: float) -> FloatVolume:
@@ -69,25 +73,26 @@ def lung_texture(lung: Bins, density: FloatVolume, dense: BoolArray) -> LungText
         dense: Consolidated bins; their edges are no lines.
     """
     weight = lung.inside.astype(np.float32)
-    near_i, near_j = (radius_for(BACKGROUND_MM, CELL * step) for step in lung.spacing_mm[:2])
+    near_i, near_j = (radius_for(BACKGROUND_MM, lung.cell * step) for step in lung.spacing_mm[:2])
     near = (near_i, near_j, 0)
-    num_bins = cell_sums(weight)
-    mean = _ratio(box_sums(cell_sums(density * weight), near), box_sums(num_bins, near))
-    contrast = density - spread_to_bins(mean, density.shape)
-    weight[_wider(contrast > VESSEL_HU)] = 0.0
-    weight[_wider(dense, EDGE_STEPS)] = 0.0
-    num_counted = cell_sums(weight)
+    num_bins = cell_sums(weight, lung.cell)
+    near_bins = box_sums(num_bins, near)
+    mean = _ratio(box_sums(cell_sums(density * weight, lung.cell), near), near_bins)
+    contrast = density - spread_to_bins(mean, density.shape, lung.cell)
+    weight[_wider(contrast > VESSEL_HU, max(1, round(VESSEL_RIM_MM / lung.spacing_mm[0])))] = 0.0
+    weight[_wider(dense, round(EDGE_MM / lung.spacing_mm[0]))] = 0.0
+    num_counted = cell_sums(weight, lung.cell)
     near_counted = box_sums(num_counted, near)
-    level = _ratio(box_sums(cell_sums(density * weight), near), near_counted)
+    level = _ratio(box_sums(cell_sums(density * weight, lung.cell), near), near_counted)
     level = np.where(near_counted > 0, level, mean)
-    np.subtract(density, spread_to_bins(level, density.shape), out=contrast)
+    np.subtract(density, spread_to_bins(level, density.shape, lung.cell), out=contrast)
     contrast *= weight
     np.clip(contrast, -LINE_LIMIT_HU, LINE_LIMIT_HU, out=contrast)
     lobule = _lobule(lung)
-    power = _ratio(box_sums(cell_sums(contrast * contrast), lobule), box_sums(num_counted, lobule), np.nan)
+    power = _ratio(box_sums(cell_sums(contrast * contrast, lung.cell), lobule), box_sums(num_counted, lobule), np.nan)
     np.clip(contrast, -USUAL_CONTRAST_HU, USUAL_CONTRAST_HU, out=contrast)
-    level += _ratio(box_sums(cell_sums(contrast), near), near_counted)
-    return LungTexture(density, dense, level, power, num_bins)
+    level += _ratio(box_sums(cell_sums(contrast, lung.cell), near), near_counted)
+    return LungTexture(density, dense, level, power, num_bins, near_counted > MIN_SHOWN * near_bins)
 
 
 def noise_power(lungs: Sequence[LungTexture]) -> float:
@@ -98,7 +103,7 @@ def noise_power(lungs: Sequence[LungTexture]) -> float:
 
 def calm_density_hu(lungs: Sequence[LungTexture]) -> float:
     """Density between the vessels of the part of both lungs that disease has spared, HU."""
-    known = np.concatenate([lung.background_hu[lung.num_bins >= CELL] for lung in lungs])
+    known = np.concatenate([lung.background_hu[lung.num_bins > 0] for lung in lungs])
     return min(float(np.percentile(known, CALM_PERCENTILE)), MAX_CALM_HU) if known.size else MAX_CALM_HU
 
 
@@ -111,13 +116,13 @@ def line_contrast(texture: LungTexture, noise: float) -> FloatVolume:
 def share_in_lobule(mask: BoolArray, lung: Bins, texture: LungTexture) -> FloatVolume:
     """Share of the lung of each lobule that is in a mask of bins. Cells, 0..1."""
     lobule = _lobule(lung)
-    part = box_sums(cell_sums((mask & lung.inside).astype(np.float32)), lobule)
+    part = box_sums(cell_sums((mask & lung.inside).astype(np.float32), lung.cell), lobule)
     return _ratio(part, box_sums(texture.num_bins, lobule))
 
 
 def _lobule(lung: Bins) -> tuple[int, int, int]:
     """Half the size of a lobule, in cells."""
-    step_mm = (CELL * lung.spacing_mm[0], CELL * lung.spacing_mm[1], lung.spacing_mm[2])
+    step_mm = (lung.cell * lung.spacing_mm[0], lung.cell * lung.spacing_mm[1], lung.spacing_mm[2])
     radius = [radius_for(width, step) for width, step in zip(LOBULE_MM, step_mm, strict=True)]
     return radius[0], radius[1], radius[2]
 
@@ -127,7 +132,7 @@ def _ratio(total: FloatVolume, count: FloatVolume, unknown: float = 0.0) -> Floa
     return np.divide(total, count, out=np.full_like(total, unknown), where=count > 0)
 
 
-def _wider(mask: BoolArray, steps: int = 1) -> BoolArray:
+def _wider(mask: BoolArray, steps: int) -> BoolArray:
     """A mask grown by ``steps`` bins along i and j, without corners."""
     for _ in range(steps if mask.any() else 0):
         grown = mask.copy()

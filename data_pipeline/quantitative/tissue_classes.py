@@ -88,14 +88,16 @@ def class_bits(lung: Bins, texture: LungTexture, noise: float, calm: float) -> C
     darker = max(CYST_HU, CYST_NOISE * noise**0.5)
     cysts = share_in_lobule(density < calm - darker, lung, texture)
     honeycombs = (line > HONEYCOMB_HU) & (cysts > MIN_CYST_SHARE)
-    meshed = (excess > 0) & (line > LINE_HU + np.minimum(UNEVEN[0] * excess, UNEVEN[1])) & ~honeycombs
+    meshed = (
+        texture.is_shown & (excess > 0) & (line > LINE_HU + np.minimum(UNEVEN[0] * excess, UNEVEN[1])) & ~honeycombs
+    )
     between_lines = texture.background_hu - np.where(meshed, np.float32(LINES_ADD) * line, np.float32(0.0))
-    hazy = (between_lines > max(calm + HAZE_HU, LEAST_HAZE_HU)) & ~honeycombs
+    hazy = (between_lines > max(calm + HAZE_HU, LEAST_HAZE_HU)) & texture.is_shown & ~honeycombs
     in_cells = sum(
         mask.view(np.uint8) << np.uint8(CLASSES.index(name))
         for name, mask in (("ggo", hazy), ("reticulation", meshed), ("honeycombing", honeycombs))
     )
-    bits = spread_to_bins(np.asarray(in_cells, dtype=np.uint8), density.shape)
+    bits = spread_to_bins(np.asarray(in_cells, dtype=np.uint8), density.shape, lung.cell)
     bits = np.where(texture.dense, np.uint8(1 << CLASSES.index("consolidation")), bits)
     lowest, highest = HIGH_ATTENUATION_HU
     high = (density >= lowest) & (density <= highest)
