@@ -37,7 +37,7 @@ def main() -> None:
     peak = gib("VmHWM")
     print(f"Peak memory of a process that holds the volume and runs the whole graph once: {peak:.2f} GiB, of which")
     print(
-        f"libraries {libraries:.2f} ({mapped:.2f} of it files that processes share), the volume {loaded - libraries:.2f},"
+        f"libraries {libraries:.2f} ({mapped:.2f} of it files that processes share), volume {loaded - libraries:.2f},"
     )
     print(f"the graph with its results {peak - loaded:.2f}.")
 

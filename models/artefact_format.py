@@ -18,7 +18,7 @@ from domain.patterns import PATTERNS
 from domain.records import Case
 from domain.specs import ModelSpec, PreprocessSpec, Settings, describe_validation_error
 
-FORMAT_VERSION = 1  # 1: first
+FORMAT_VERSION = 2  # 1: first; 2: branches that answer alone, heads averaged over penalties, heads without a network
 
 MANIFEST_NAME = "artefact.json"
 SELFTEST_NAME = "selftest.npz"
