@@ -109,9 +109,13 @@ def peak_mib() -> float:
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory of one step is read from Linux")
 @pytest.mark.parametrize(
-    ("repeats", "spacing_mm"), [((2, 2, 24), (1.8, 1.8, 0.17)), ((11, 11, 1), (0.33, 0.33, 4.0))], ids=["1500 slices", "1024 matrix"]
+    ("repeats", "spacing_mm"),
+    [((2, 2, 24), (1.8, 1.8, 0.17)), ((11, 11, 1), (0.33, 0.33, 4.0))],
+    ids=["1500 slices", "1024 matrix"],
 )
-def test_memory_stays_below_one_and_a_half_volumes(repeats: tuple[int, int, int], spacing_mm: tuple[float, ...]) -> None:
+def test_memory_stays_below_one_and_a_half_volumes(
+    repeats: tuple[int, int, int], spacing_mm: tuple[float, ...]
+) -> None:
     hu = chest("normal").hu
     for axis, count in enumerate(repeats):
         hu = hu.repeat(count, axis=axis)

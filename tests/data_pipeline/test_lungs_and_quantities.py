@@ -16,6 +16,7 @@ from domain.errors import StudyError
 from domain.findings import QualityCode, Stage
 from domain.volume import AIR_HU, Volume
 
+
 def found_in(hu: NDArray[np.int16], spacing_mm: tuple[float, float, float] | None = None) -> LungMask:
     return find_lungs(hu, spacing_mm or chest("normal").spacing_mm)
 

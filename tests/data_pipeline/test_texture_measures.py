@@ -31,7 +31,9 @@ def scanned(hu: NDArray[np.float32], *, blur_mm: float = 0.35, noise_hu: float =
     return np.round(ndimage.gaussian_filter(hu, sigma) + noise * (noise_hu / noise.std())).astype(np.int16)
 
 
-def with_mesh(hu: NDArray[np.float32], labels: NDArray[np.uint8], cell_mm: float, wall_mm: float, wall_hu: float) -> None:
+def with_mesh(
+    hu: NDArray[np.float32], labels: NDArray[np.uint8], cell_mm: float, wall_mm: float, wall_hu: float
+) -> None:
     """Walls of square cells in the front half of the right lung, in place."""
     i, j, k = np.indices(hu.shape, dtype=np.float32)
     position = [axis * step for axis, step in zip((i, j, k), SPACING, strict=True)]
