@@ -156,8 +156,8 @@ def _faults(faults: MaskFaults) -> list[Finding]:
         found.append(_finding(QualityCode.MASK_HOLES, message, holes_percent=holes))
     if faults.missed_share > MAX_MISSED_SHARE:
         message = (
-            f"on {missed:.0f} % of the lateral chest wall the mask ends well inside the ribs: dense lung, fluid or free "
-            "gas lies there; where it is dense lung, extents are too low"
+            f"on {missed:.0f} % of the lateral chest wall the mask ends well inside the ribs: dense lung, fluid or "
+            "free gas lies there; where it is dense lung, extents are too low"
         )
         found.append(_finding(QualityCode.DENSE_LUNG_MISSED, message, missed_percent=missed))
     return found
