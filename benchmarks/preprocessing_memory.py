@@ -36,9 +36,7 @@ def main() -> None:
     run_graph(build_preprocess(spec), volume)
     peak = gib("VmHWM")
     print(f"Peak memory of a process that holds the volume and runs the whole graph once: {peak:.2f} GiB, of which")
-    print(
-        f"libraries {libraries:.2f} ({mapped:.2f} of it files that processes share), volume {loaded - libraries:.2f},"
-    )
+    print(f"libraries {libraries:.2f} ({mapped:.2f} of it shared files), the volume {loaded - libraries:.2f},")
     print(f"the graph with its results {peak - loaded:.2f}.")
 
 
