@@ -104,6 +104,8 @@ def flow(
         tasks, make_worker, out, settings, {}, progress=note, options=RunOptions(make_handler=make_handler)
     )
     wall = time.perf_counter() - start
+    if summary.was_interrupted:
+        raise SystemExit("the run was interrupted: its figures would be of the studies done so far")
     edge = min(num_workers, (len(times) - 2) // 2)
     steady = times[edge : len(times) - edge]
     seconds = {stage: value / len(tasks) for stage, value in summary.stage_seconds.items()}
