@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from data_pipeline.lungs.pleural_fill import fill_to_pleura
 from data_pipeline.lungs.quality import MaskFacts, MaskFaults, judge, measure
 from data_pipeline.lungs.refine import refine
 from data_pipeline.lungs.sides import Sides, body_middle, split_sides
+from data_pipeline.threads import in_threads
 from domain.errors import StudyError
 from domain.findings import Finding, QualityCode, Stage
 
@@ -74,12 +76,9 @@ def judged(labels: Sides, spacing_mm: Spacing, sides: Sides, grid: CoarseGrid, m
         StudyError: ``mask_failed``: the mask holds no lung.
     """
     dense = float(np.mean(grid.hu[sides > 0] > DENSE_HU)) if sides.any() else 0.0
-    faults = MaskFaults(
-        dense_share=dense,
-        leaked_ml=leaked_ml(sides, grid),
-        holes_share=holes_share(sides, grid),
-        missed_share=missed_share(sides, grid, middle_i),
-    )
+    checks = (partial(leaked_ml, sides, grid), partial(holes_share, sides, grid))
+    missed, leaked, holes = in_threads(lambda check: check(), [partial(missed_share, sides, grid, middle_i), *checks])
+    faults = MaskFaults(dense_share=dense, leaked_ml=leaked, holes_share=holes, missed_share=missed)
     facts = measure(labels, spacing_mm, faults)
     if facts.right_ml + facts.left_ml < MIN_FOUND_ML:
         raise _no_lungs(facts.right_ml + facts.left_ml)

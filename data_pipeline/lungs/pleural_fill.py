@@ -25,6 +25,7 @@ from data_pipeline.lungs.morphology import closed, dilated, opened
 from data_pipeline.lungs.organ_contrast import less_dense_than_organs, organ_hu, smooth_density
 from data_pipeline.lungs.ray_limits import ray_limits, top_of, without_bumps
 from data_pipeline.lungs.sides import LEFT, RIGHT, Sides
+from data_pipeline.threads import in_threads
 
 MAX_DENSE_HU = 130.0  # consolidation and fluid stay below; ribs and calcium do not
 FAT_HU = (-160.0, -55.0)
@@ -73,10 +74,14 @@ def fill_to_pleura(sides: Sides, grid: CoarseGrid, middle_i: float, blocked: Boo
     chest = _Chest(grid, middle_i, rays, pleura, tissue, blocked, smooth, organ_hu(grid))
     right, left = sides == RIGHT, sides == LEFT
     result = sides.copy()
-    for side, part, other in ((RIGHT, right, left), (LEFT, left, right)):
-        if part.any():
-            added = _dense_part(chest, side, part, rays.innermost(other)[:, MIRRORED])
-            result[added & (result == 0)] = side
+
+    def dense_part(lung: tuple[int, BoolArray, BoolArray]) -> BoolArray:
+        side, part, other = lung
+        return _dense_part(chest, side, part, rays.innermost(other)[:, MIRRORED]) if part.any() else part
+
+    both = ((RIGHT, right, left), (LEFT, left, right))
+    for (side, _, _), added in zip(both, in_threads(dense_part, both), strict=True):
+        result[added & (result == 0)] = side
     return result
 
 
