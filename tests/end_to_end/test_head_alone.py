@@ -117,7 +117,7 @@ def test_a_head_alone_is_a_model_folder_with_every_endpoint(head: Path, capsys: 
 
 def test_a_head_alone_refuses_scans_in_words(head: Path) -> None:
     with pytest.raises(ArtefactError, match="it reads no scan"):
-        infer.ModelFacts.of(head)
+        infer.ModelFacts.of(head, without_model=infer.NO_MODEL)
     artefact = load_artefact(head)
     with pytest.raises(ArtefactError, match="it reads no scan"):
         artefact.preprocess(make_volume())

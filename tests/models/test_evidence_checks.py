@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from domain import batch_keys
@@ -43,13 +44,18 @@ def test_a_map_of_randomised_weights_is_another_map(fitted: CrossFit, items: Ite
     assert np.mean(agreements) < 0.5
 
 
-def test_occlusion_finds_the_block_that_makes_it_op(fitted: CrossFit, items: Items) -> None:
-    hits = []
-    for image, quantitative in op_scans(items)[:4]:
-        evidence = occlusion_evidence(fitted.members[0].network, image, quantitative, OP)
-        block = image[0, 0] > 0.5
-        hits.append(float(evidence[block].mean() - evidence[~block].mean()))
-    assert np.mean(hits) > 0.1
+@pytest.mark.parametrize("corner", [(0, 0, 16), (8, 16, 8), (16, 8, 16)])
+def test_occlusion_finds_the_block_that_makes_it_op(
+    fitted: CrossFit, items: Items, corner: tuple[int, int, int]
+) -> None:
+    block = torch.zeros((24, 24, 24), dtype=torch.bool)
+    block[tuple(slice(place, place + 8) for place in corner)] = True  # one cube of the occlusion
+    noise = torch.randn(block.shape, generator=torch.Generator().manual_seed(0))
+    image = (0.2 + 0.03 * noise + 0.6 * block)[None, None]
+    for member in fitted.members:
+        evidence = occlusion_evidence(member.network, image, items[1][batch_keys.QUANTITATIVE][None], OP)
+        assert evidence[block].mean() == 1
+        assert evidence[~block].mean() < 0.1
 
 
 def test_answers_collapse_without_the_lungs_and_hardly_move_with_the_style(fitted: CrossFit, items: Items) -> None:
