@@ -134,23 +134,28 @@ class PrognosisSettings(Settings):
     seed: int = 0
 
 
-class TrainSettings(Settings):
-    """``train.py CONFIG``: pattern network and prognostic head from scans."""
+class CohortRunSettings(Settings):
+    """What every training run on a cohort declares, with a network or without."""
 
     format_version: Literal[1] = 1
-    kind: Literal["network"] = "network"
     name: str = Field(pattern=RUN_NAME)
     seed: int = 0
     output_dir: str = "runs"
     trained_on: str = Field(min_length=3, description="shown in every output, for instance 'synthetic patients'")
-    data: DataSettings
     vocabularies: VocabularySettings = VocabularySettings()
     split: SplitSettings = SplitSettings()
+    prognosis: PrognosisSettings = PrognosisSettings()
+
+
+class TrainSettings(CohortRunSettings):
+    """``train.py CONFIG``: pattern network and prognostic head from scans."""
+
+    kind: Literal["network"] = "network"
+    data: DataSettings
     preprocess: str = "small_3d"
     augment: AugmentSpec = AugmentSpec()
     network: ModelSpec
     training: TrainingSettings = TrainingSettings()
-    prognosis: PrognosisSettings = PrognosisSettings()
 
 
 class TableSettings(Settings):
@@ -169,19 +174,12 @@ class TableSettings(Settings):
     features_out_of_fold: bool | None = None
 
 
-class HeadSettings(Settings):
+class HeadSettings(CohortRunSettings):
     """``train.py CONFIG`` with ``kind: head``: the prognostic head alone, from tables and stored features."""
 
-    format_version: Literal[1] = 1
     kind: Literal["head"]
-    name: str = Field(pattern=RUN_NAME)
-    seed: int = 0
-    output_dir: str = "runs"
-    trained_on: str = Field(min_length=3, description="shown in every output, for instance 'synthetic patients'")
     data: TableSettings
-    vocabularies: VocabularySettings = VocabularySettings()
     split: SplitSettings = SplitSettings(num_folds=5)
-    prognosis: PrognosisSettings = PrognosisSettings()
 
 
 class RecalibrationSettings(Settings):
