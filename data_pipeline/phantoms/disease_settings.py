@@ -195,6 +195,7 @@ class AirwaySettings(Sourced):
     Attributes:
         artery_mm: Stem of the arteries of a lung.
         vein_mm: Stem of the veins of a lung.
+        murray_exponent: Radius of a parent to this power is the sum of those of its children.
         tip_depth_mm: End branches stay this far from the pleura.
         lumen_share: Lumen of an airway over the artery beside it.
         smallest_mm: Arteries thinner than this have no airway drawn beside them.
@@ -209,6 +210,7 @@ class AirwaySettings(Sourced):
 
     artery_mm: float
     vein_mm: float
+    murray_exponent: float
     tip_depth_mm: float
     lumen_share: float
     smallest_mm: float

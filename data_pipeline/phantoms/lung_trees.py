@@ -50,7 +50,8 @@ def grow_trees(
             chosen = places[rng.integers(0, len(places), size=num_tips)] + rng.random((num_tips, 3)) - 0.5
             tips = chosen * np.array(grid.spacing_mm) + np.array(grid.origin_mm)
             root = hilum + (np.array([-14.0, -6.0, 0.0]) if kind else 0.0)
-            tree = grow_tree(root, tips, settings.artery_mm if kind == 0 else settings.vein_mm, rng)
+            stem_mm = settings.vein_mm if kind else settings.artery_mm
+            tree = grow_tree(root, tips, stem_mm, settings.murray_exponent, rng)
             vessels.append(tree)
             if kind == 0:
                 bronchi = _beside(tree.between(settings.smallest_mm, 99.0), settings.lumen_share)

@@ -12,7 +12,6 @@ from data_pipeline.phantoms.randomness import STABLE_DECIMALS
 
 Points = NDArray[np.float64]
 
-MURRAY_EXPONENT = 2.65  # parent radius^e = sum of child radii^e; under 3, so that thin branches prevail (fitted, docs)
 PATH_SHARE = 0.45  # weight of the way already travelled from the root when a new tip looks for its parent
 STEP_MM = 0.6  # step of the dots that draw thin tubes, at most this share of a voxel and this length
 
@@ -52,13 +51,16 @@ class Tubes:
         return Tubes(self.start, self.end, np.maximum(self.radius, radius_mm))
 
 
-def grow_tree(root: Points, tips: Points, root_radius_mm: float, rng: np.random.Generator) -> Tubes:
+def grow_tree(
+    root: Points, tips: Points, root_radius_mm: float, murray_exponent: float, rng: np.random.Generator
+) -> Tubes:
     """Connect tips to a root, each to the node that makes a short way, and give radii by Murray's law.
 
     Args:
         root: (z, y, x) mm, shape (3,).
         tips: End points, mm, shape (N, 3).
         root_radius_mm: Radius of the stem.
+        murray_exponent: Radius of a parent to this power is the sum of those of its children.
         rng: For the bends.
     """
     order = np.argsort(((tips - root) ** 2).sum(axis=1), kind="stable")
@@ -75,7 +77,7 @@ def grow_tree(root: Points, tips: Points, root_radius_mm: float, rng: np.random.
     leaves = np.ones(count + 1)
     for number in range(count, 0, -1):
         leaves[parent[number]] += leaves[number]
-    radius = np.round(root_radius_mm * (leaves / leaves[0]) ** (1 / MURRAY_EXPONENT), STABLE_DECIMALS)
+    radius = np.round(root_radius_mm * (leaves / leaves[0]) ** (1 / murray_exponent), STABLE_DECIMALS)
     start, end, thick = nodes[parent[1:]], nodes[1:], radius[1:]
     length = np.sqrt(((end - start) ** 2).sum(axis=1))
     middle = (start + end) / 2 + rng.standard_normal((count, 3)) * (0.09 * length)[:, None]
