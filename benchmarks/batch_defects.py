@@ -36,6 +36,7 @@ NUM_DIFFERENT = 40  # phantoms made; each is copied into the archive several tim
 # What must become of a study with a defect, beside what the policy file says of the code.
 REFUSED_THOUGH_MILD = {  # the planted form is the severe one of a code that comes in two
     QualityCode.REPEATED_POSITIONS, QualityCode.MIXED_ORIENTATION, QualityCode.MIXED_MATRIX,
+    QualityCode.INCONSISTENT_SLICES,
 }  # fmt: skip
 REFUSED_AS = {
     QualityCode.NOT_A_CT_VOLUME: QualityCode.NOT_HU,  # an unsigned mask is refused from its header
@@ -64,8 +65,9 @@ def must_be(code: QualityCode, severity: dict[str, str]) -> str:
 def is_right(code: QualityCode, wanted: str, found: Outcome) -> bool:
     """The study is where it must be, and the code is said."""
     if wanted == "refused":
-        told = ("failures", REFUSED_AS.get(code, code).value) in found.rows
-        return told and (code not in REFUSED_THOUGH_MILD or code.value in found.beside)
+        refused = {told for where, told in found.rows if where == "failures"}
+        stands_beside = code not in REFUSED_THOUGH_MILD or code.value in found.beside
+        return code.value in refused or (REFUSED_AS.get(code, code).value in refused and stands_beside)
     used = [codes for where, codes in found.rows if where == "predictions"]
     said = {part for codes in used for part in codes.split(";")} | found.beside
     return len(used) == 1 and code.value in said

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from data_pipeline.phantoms.series_editor import EditableSeries
 
+LUNG_LEFT = 0.15  # share of the lungs that stays aerated
 LUNG_BELOW_HU = -350
 BLOOD_HU = (22, 75)
 ENHANCEMENT_HU = 150
@@ -90,14 +91,12 @@ def mask_failed(series: EditableSeries, rng: np.random.Generator) -> None:
 
 
 def mask_doubtful(series: EditableSeries, rng: np.random.Generator) -> None:
-    """One lung is white."""
-
-    def fill(hu: NDArray[np.int32]) -> NDArray[np.int32]:
-        half = np.zeros(hu.shape, bool)
-        half[:, : hu.shape[1] // 2] = True
-        return np.where(_lung_pixels(hu) & half, 30 + hu % 17, hu).astype(np.int32)
-
-    series.change_pixels(fill)
+    """Both lungs are white but for their bases: what is found of them is smaller than lungs are."""
+    lungs = [_lung_pixels(part.hu()) for part in series.slices]
+    filled = np.cumsum([np.count_nonzero(inside) for inside in lungs])
+    for part, inside, so_far in zip(series.slices, lungs, filled, strict=True):
+        hu = part.hu()
+        part.set_hu(np.where(inside & (so_far > LUNG_LEFT * filled[-1]), 30 + hu % 17, hu).astype(np.int32))
     series.save()
 
 

@@ -11,8 +11,10 @@ import pytest
 
 from data_pipeline import read_volume
 from data_pipeline.discovery import survey
+from data_pipeline.graph import quantify_volume
 from data_pipeline.phantoms import generate_cohort
 from data_pipeline.phantoms.defects import ADDS_BESIDE, DEFECTS, plant_defect
+from domain.batch_keys import FINDINGS
 from domain.errors import StudyError
 from domain.findings import QualityCode
 
@@ -24,7 +26,10 @@ STILL_USABLE = ADDS_BESIDE | {
     QualityCode.PARTIAL_LUNG_COVERAGE, QualityCode.CONTRAST_ENHANCED, QualityCode.PADDING_BELOW_AIR,
     QualityCode.GANTRY_TILT,
 }  # fmt: skip
-ALSO_CALLED = {QualityCode.NOT_A_CT_VOLUME: QualityCode.NOT_HU}  # an unsigned mask is refused from its header
+ALSO_CALLED = {
+    QualityCode.NOT_A_CT_VOLUME: QualityCode.NOT_HU,  # an unsigned mask is refused from its header
+    QualityCode.MASK_FAILED: QualityCode.NOT_CHEST,  # a chest without air is noticed before lungs are looked for
+}
 CODES = sorted(set(DEFECTS) - FOUND_BY_THE_GRAPH)
 
 
@@ -70,3 +75,16 @@ def test_a_planted_defect_is_found_under_its_name(code: QualityCode, plant: Call
     codes, is_read = codes_met(plant(code))
     assert code in codes or ALSO_CALLED.get(code) in codes
     assert is_read is (code in STILL_USABLE)
+
+
+@pytest.mark.parametrize("code", sorted(FOUND_BY_THE_GRAPH), ids=lambda code: code.value)
+def test_what_only_the_lungs_show_is_found_by_the_graph(
+    code: QualityCode, plant: Callable[[QualityCode], Path]
+) -> None:
+    [series] = [found for found in survey(plant(code)).series if found.selected]
+    try:
+        codes = {finding.code for finding in quantify_volume(read_volume(series))[FINDINGS]}
+    except StudyError as error:
+        codes = {error.code}
+    assert codes & {code, ALSO_CALLED.get(code)}
+    assert QualityCode.PARTIAL_LUNG_COVERAGE not in codes
