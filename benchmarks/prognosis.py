@@ -127,9 +127,9 @@ def discrimination(scale: float) -> list[Line]:
                     Line(name, num_patients, "gap closed", f"{gap:.2f}", f">= {needed:.2f}", verdict(met=gap >= needed))
                 )
                 light = (c_head - c_light) / (c_oracle - c_light)
-                lines.append(
-                    Line(name, num_patients, f"the same, Cox main with ridge {LIGHT_RIDGE}", f"{light:.2f}", "", "")
-                )
+                what = f"the same against Cox main with ridge {LIGHT_RIDGE} (C {c_light:.3f})"
+                met = verdict(met=light >= needed)
+                lines.append(Line(name, num_patients, what, f"{light:.2f}", f">= {needed:.2f}", met))
                 shown = f"{b_head:.4f} (truth {b_oracle:.4f})"
                 met = verdict(met=b_head < b_main)
                 lines.append(Line(name, num_patients, "IBS", shown, f"< Cox main {b_main:.4f}", met))

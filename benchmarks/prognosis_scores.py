@@ -51,10 +51,8 @@ def main_effect_columns(data: PrognosticData) -> FloatArray:
     assert data.embedding is not None
     assert data.antibodies is not None
     positive = data.antibodies == 1
-    groups = np.array(data.antibody_groups or ())
     mda5 = positive[:, data.antibody_keys.index("mda5")]
     ars = positive[:, [key in {"jo1", "pl7", "pl12", "ej", "oj", "ks"} for key in data.antibody_keys]].any(axis=1)
-    del groups
     return np.column_stack([data.covariates, mda5, ars, data.embedding])
 
 
