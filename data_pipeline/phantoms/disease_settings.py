@@ -224,18 +224,40 @@ class AirwaySettings(Sourced):
 
 
 class Course(Sourced):
-    """What becomes of the disease until the second scan; factors on extents."""
+    """What becomes of the disease until the second scan; factors on extents.
+
+    Attributes:
+        name: Of the course.
+        share: At the average risk.
+        direction: How the tilt acts on it.
+        ground_glass: Factor.
+        consolidation: Factor.
+        fibrosis: Factor on reticulation.
+        honeycombing: Factor.
+    """
 
     name: CourseName
     share: float = Field(ge=0, le=1)
+    direction: float
     ground_glass: float
     consolidation: float
     fibrosis: float
+    honeycombing: float
+
+
+class MostExtents(Sourced):
+    """Greatest extents of a second scan, shares of lung."""
+
+    ground_glass: float
+    consolidation: float
+    reticulation: float
+    honeycombing: float
 
 
 class RiskScale(Sourced):
-    """Mean and deviation of the log odds of an event within a year."""
+    """Mean and deviation of the log odds of an event until ``horizon_days``."""
 
+    horizon_days: float
     mean: float
     deviation: float
 
@@ -245,7 +267,8 @@ class FollowUpSettings(Settings):
 
     Attributes:
         days: After the first scan.
-        courses: At the average risk.
+        courses: What may happen.
+        most: Caps of the extents.
         risk: Scale of the risk.
         tilt: Log odds of worse over improved per deviation of the risk.
         soon_days: An event this soon after the second scan is near.
@@ -256,6 +279,7 @@ class FollowUpSettings(Settings):
 
     days: Range
     courses: tuple[Course, ...]
+    most: MostExtents
     risk: RiskScale
     tilt: Value
     soon_days: Value
