@@ -62,6 +62,7 @@ class Painted(Settings):
     dense_hu: Range
     traction_gain: Range
     geographic: Range
+    consolidation_factor: Range
     op_foci: Range
     perilobular_share: Range
     reversed_halo_share: Range
@@ -84,8 +85,18 @@ class Painted(Settings):
 class Rules(Sourced):
     """How the pieces are put together; see the comment in the YAML. ``sparing_mm``: free up to, affected from."""
 
+    most_extent: float
+    basal: float
+    basal_limits: tuple[float, float]
     op_basal: float
+    fibrotic_limits: tuple[float, float]
+    calm_traction: float
+    border_reach: float
+    textbook_reach: float
+    least_organizing: float
     full_foci_extent: float
+    least_foci: float
+    fewest_foci: int
     halo_sign_mm: float
     bronchial_share: float
     other_bronchial_share: float
@@ -93,6 +104,13 @@ class Rules(Sourced):
     uneven_symmetry: float
     sparing_mm: tuple[float, float]
     peripheral_reach_mm: float
+
+
+class VolumeLoss(Sourced):
+    """Share of lung height lost to fibrosis: the fibrotic extent over a number, and at most so much."""
+
+    fibrosis_over_loss: float = Field(gt=0)
+    most: float
 
 
 class Uip(Sourced):
@@ -110,6 +128,8 @@ class DiffuseDamage(Sourced):
     ground_glass: float
     reticulation: float
     foci: int
+    halo_mm: float
+    peribronchovascular: float
     density_factor: float
     geographic: float
     traction: float
@@ -118,9 +138,11 @@ class DiffuseDamage(Sourced):
 
 
 class Infection(Sourced):
-    """One consolidation with ground glass around."""
+    """Consolidation with ground glass around."""
 
+    foci: int
     halo_mm: tuple[float, float]
+    peribronchovascular: float
     basal: float
 
 
@@ -133,7 +155,7 @@ class OtherKinds(Settings):
 
 
 class Beside(Settings):
-    """Probabilities of findings beside the pattern."""
+    """Probabilities of findings beside the pattern, and their sides."""
 
     atelectasis: Value
     air_trapping: Value
@@ -141,6 +163,8 @@ class Beside(Settings):
     pneumomediastinum_mda5: Value
     pneumomediastinum_other: Value
     pneumothorax: Value
+    pneumothorax_left: Value
+    effusion_left_over_right: Value
 
 
 class LobuleSettings(Sourced):
@@ -307,6 +331,7 @@ class DiseaseSettings(Settings):
     frequencies: Frequencies
     painted: Painted
     rules: Rules
+    volume_loss: VolumeLoss
     other: OtherKinds
     beside: Beside
     lobules: LobuleSettings

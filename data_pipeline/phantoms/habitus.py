@@ -97,7 +97,7 @@ def draw_habitus(
         rng: Generator of the patient's anatomy.
         is_female: Sex.
         age_years: Widens the aorta and bows the spine.
-        volume_loss: Share of lung height lost to fibrosis, 0..0.3.
+        volume_loss: Share of lung height lost to fibrosis.
         is_prone: Lying face down.
         is_expiratory: Scanned near the end of expiration.
 
