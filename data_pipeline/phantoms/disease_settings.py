@@ -103,7 +103,24 @@ class Rules(Sourced):
     hazy_share: float
     uneven_symmetry: float
     sparing_mm: tuple[float, float]
-    peripheral_reach_mm: float
+
+
+class Places(Sourced):
+    """Where findings lie; see the comment in the YAML."""
+
+    interstitial_basal: float
+    interstitial_peripheral: float
+    interstitial_reach_mm: float
+    reticulation_peripheral: float
+    side: float
+    honeycombing_basal: float
+    honeycombing_peripheral: float
+    honeycombing_reach_mm: float
+    emphysema_apical: float
+    panlobular_basal: float
+    paraseptal_peripheral: float
+    paraseptal_reach_mm: float
+    air_trapping_basal: float
 
 
 class VolumeLoss(Sourced):
@@ -165,6 +182,16 @@ class Beside(Settings):
     pneumothorax: Value
     pneumothorax_left: Value
     effusion_left_over_right: Value
+
+
+class Spaces(Sourced):
+    """Fluid and gas where none belongs; see the comment in the YAML."""
+
+    meniscus: float
+    coat_from_mm: float
+    gas_mm: float
+    gas_noise: float
+    gas_height: float
 
 
 class LobuleSettings(Sourced):
@@ -331,9 +358,11 @@ class DiseaseSettings(Settings):
     frequencies: Frequencies
     painted: Painted
     rules: Rules
+    places: Places
     volume_loss: VolumeLoss
     other: OtherKinds
     beside: Beside
+    spaces: Spaces
     lobules: LobuleSettings
     densities: Densities
     patches: PatchSettings
