@@ -156,7 +156,7 @@ def paint_disease(
     surface = Surface(plan.halo, settings.patches, painter.cell)
     consolidation, around, lobular = paint_patches(anatomy, patches, surface, rng)
     named = {
-        "ground_glass": np.maximum(interstitial, around * np.float32(0.9)),
+        "ground_glass": np.maximum(interstitial, around * np.float32(settings.densities.halo_strength)),
         "reticulation": reticulation,
         "consolidation": consolidation,
         "perilobular": lobular,

@@ -205,15 +205,39 @@ class LobuleSettings(Sourced):
     warp_mm: float
 
 
+class Variety(Sourced):
+    """What differs between lobules or cells; see the comment in the YAML."""
+
+    ground_glass: tuple[float, float]
+    ground_glass_grain: float
+    filled: tuple[float, float]
+    fine_mesh_share: float
+    wide_mesh: float
+    wide_mesh_wall: float
+    small_cyst_share: float
+    small_cyst: float
+    cyst_walls: tuple[float, float]
+    solid_cell_share: float
+    free_arc_share: float
+    septa_left: float
+
+
 class Densities(Sourced):
-    """HU of findings: of what they consist of, or (mesh, septum, fibrosis, air trapping) what they add."""
+    """HU of findings: of what they consist of, or (mesh, septum, fibrosis, air trapping) what they add.
+
+    ``solid_grain_hu`` is the fine unevenness of consolidation, ``halo_strength`` the share of the patient's ground
+    glass that lies around patches.
+    """
 
     mesh_hu: float
     septum_hu: float
     fibrosis_hu: float
     cyst_hu: float
     cyst_wall_hu: float
+    solid_cell_hu: float
     solid_hu: float
+    solid_grain_hu: float
+    halo_strength: float
     emphysema_hu: float
     air_trapping_hu: float
 
@@ -226,6 +250,9 @@ class PatchSettings(Sourced):
         place_spread_mm2: How sharply places keep to that distance.
         bronchial_spread_mm: Deviation of a peribronchovascular patch's middle from its bronchus.
         bronchial_stretch: How much longer than wide such a patch is.
+        largest_bronchus_mm: Radius up to which patches follow a bronchus; none follows the trachea.
+        radius: Factor on the mean radius of the patches, from least to greatest.
+        stretch: The same along each axis.
         ring_mm: Thickness of the ring of a reversed halo.
         ripple: (length, height) of irregularities of the surface, mm.
         lobular_mm: How far the surface jumps between lobules.
@@ -235,6 +262,9 @@ class PatchSettings(Sourced):
     place_spread_mm2: float
     bronchial_spread_mm: float
     bronchial_stretch: float
+    largest_bronchus_mm: float
+    radius: tuple[float, float]
+    stretch: tuple[float, float]
     ring_mm: float
     ripple: tuple[tuple[float, float], ...]
     lobular_mm: float
@@ -249,8 +279,10 @@ class AirwaySettings(Sourced):
         murray_exponent: Radius of a parent to this power is the sum of those of its children.
         tip_depth_mm: End branches stay this far from the pleura.
         lumen_share: Lumen of an airway over the artery beside it.
+        main_bronchus_share: Main bronchi over the trachea.
         smallest_mm: Arteries thinner than this have no airway drawn beside them.
         visible_mm: Lumen from which on a healthy airway shows.
+        pulled_mm: Least lumen of an airway that traction makes visible.
         bronchogram_mm: Least lumen of an air bronchogram.
         wall_mm: Thickness of the thinnest wall.
         wall_share: Further thickness per lumen.
@@ -264,8 +296,10 @@ class AirwaySettings(Sourced):
     murray_exponent: float
     tip_depth_mm: float
     lumen_share: float
+    main_bronchus_share: float
     smallest_mm: float
     visible_mm: float
+    pulled_mm: float
     bronchogram_mm: float
     wall_mm: float
     wall_share: float
@@ -364,6 +398,7 @@ class DiseaseSettings(Settings):
     beside: Beside
     spaces: Spaces
     lobules: LobuleSettings
+    variety: Variety
     densities: Densities
     patches: PatchSettings
     airways: AirwaySettings
