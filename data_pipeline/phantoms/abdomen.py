@@ -37,7 +37,7 @@ def build_abdomen(habitus: Habitus, frame: Frame, organs: Organs, thorax: Field,
         contrast_hu: HU that contrast adds to blood, 0 for none.
     """
     settings = load_anatomy_settings()
-    hu, muscle_mm = settings.tissues, settings.walls.diaphragm_mm
+    hu, muscle_mm, sizes = settings.tissues, settings.walls.diaphragm_mm, settings.organs
     part, there = frame.part((-1.0, BELOW))
     inner = thorax[part] + 3
     below = (there.z - diaphragm_of(habitus, there)) * np.float32(0.75)
@@ -47,12 +47,12 @@ def build_abdomen(habitus: Habitus, frame: Frame, organs: Organs, thorax: Field,
     organs.add(np.maximum(thorax[part], np.abs(below + muscle_mm / 2) - muscle_mm / 2), hu.diaphragm, part)
     liver = np.maximum(cavity + 1, there.x - 22 - 0.7 * (np.float32(habitus.dome_right) - there.z))
     organs.add(liver, hu.liver + settings.uptake.liver * contrast_hu, part)
-    spleen = ellipsoid((low + 42, y - 44, there.x - 0.66 * np.float32(habitus.chest_half_width)), (44, 36, 30))
+    spleen = ellipsoid((low + 42, y - 44, there.x - 0.66 * np.float32(habitus.chest_half_width)), sizes.spleen_mm)
     organs.add(np.maximum(spleen, cavity), hu.spleen + settings.uptake.spleen * contrast_hu, part)
-    stomach = ellipsoid((low + 46, y + 16, there.x - 0.42 * np.float32(habitus.chest_half_width)), (42, 46, 42))
+    stomach = ellipsoid((low + 46, y + 16, there.x - 0.42 * np.float32(habitus.chest_half_width)), sizes.stomach_mm)
     stomach = np.maximum(stomach, cavity + 2)
     organs.add(stomach, hu.diaphragm, part)
-    organs.carve(stomach + 3, hu.stomach_content, part)
+    organs.carve(stomach + sizes.stomach_wall_mm, hu.stomach_content, part)
     if habitus.gas > 0:
         up = np.float32(1 if habitus.is_prone else -1)
         level = 46 - np.float32(2 * habitus.gas)  # a bubble floats above the fluid

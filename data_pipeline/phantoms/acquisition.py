@@ -87,12 +87,16 @@ class Effects(Sourced):
         streak_share: Deviation of the streaks at the shoulders over that of the noise.
         streak_mm: Their length.
         metal_hu: HU of metal.
+        metal_mm2: Its cross-section.
         metal_streak_hu: Strength of its rays.
         heart_reach_mm: How far from the heart motion is seen.
+        ghost_share: Share of the second position of what moves.
+        thin_mm: Steps below this may be overlapped or sequential.
         thick_mm: Thickness of thick slices.
         sequential_gap_mm: Distance of sequential slices.
         kvp: Tube voltages, each as likely as the others.
         contrast_hu: HU of blood with contrast, from lowest to highest.
+        field_mm: Least and greatest field of view.
         table_mm: Position of the table, from lowest to highest.
         crop_share: Field of view over body width where it crops.
         margin_share: The same elsewhere, from lowest to highest.
@@ -103,12 +107,16 @@ class Effects(Sourced):
     streak_share: float
     streak_mm: float
     metal_hu: float
+    metal_mm2: float
     metal_streak_hu: float
     heart_reach_mm: float
+    ghost_share: float
+    thin_mm: float
     thick_mm: float
     sequential_gap_mm: float
     kvp: tuple[int, ...]
     contrast_hu: tuple[float, float]
+    field_mm: tuple[float, float]
     table_mm: tuple[float, float]
     crop_share: float
     margin_share: tuple[float, float]
@@ -226,13 +234,13 @@ class AcquisitionPlan:
 
 def _slices(rng: np.random.Generator, protocol: Protocol, effects: Effects, step_mm: float) -> tuple[int, int, bool]:
     """Stride, window, and whether the scan is sequential."""
-    draw = rng.random()
-    if draw < protocol.sequential_share and step_mm < 2:
+    draw, is_thin = rng.random(), step_mm < effects.thin_mm
+    if draw < protocol.sequential_share and is_thin:
         return int(np.ceil(effects.sequential_gap_mm / step_mm)), 1, True
     if draw < protocol.sequential_share + protocol.thick_share:
         count = max(int(np.ceil(effects.thick_mm / step_mm)), 2)
         return count, count, False
-    return (1, 2, False) if draw > 1 - protocol.overlap_share and step_mm < 2 else (1, 1, False)
+    return (1, 2, False) if draw > 1 - protocol.overlap_share and is_thin else (1, 1, False)
 
 
 def draw_acquisition(
@@ -275,7 +283,7 @@ def draw_acquisition(
     noise = settings.noise_hu.at(rng.random()) * kernel.noise_factor * frame.noise_factor * noise_scale
     return AcquisitionPlan(
         matrix=frame.matrix,
-        field_of_view_mm=float(np.round(np.clip(body_width_mm * crop, 250, 500), 1)),
+        field_of_view_mm=float(np.round(np.clip(body_width_mm * crop, *effects.field_mm), 1)),
         step_mm=step,
         stride=stride,
         window=window,

@@ -18,7 +18,6 @@ from data_pipeline.phantoms.skeleton import add_bone, rib_cage, spine_of
 
 FIELDS = ("body", "muscle", "thorax", "lungs", "organs", "organ_hu", "bones", "bone_hu", "fissures", "side")
 SLAB_VOXELS = 130_000  # built at once
-PLEURA_MM = 1.5  # lung starts this far inside the rib cage
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +123,8 @@ def _slab(habitus: Habitus, grid: Grid, blood_hu: float) -> dict[str, Field]:
 
 def _lungs(habitus: Habitus, frame: Frame, thorax: Field, apart: Field) -> Field:
     """Inside the rib cage, above the domes, outside the mediastinum, with rounded edges."""
-    lungs = np.maximum(thorax + PLEURA_MM, (diaphragm_of(habitus, frame) - frame.z) * np.float32(0.75))
+    pleura_mm = load_anatomy_settings().walls.pleura_mm
+    lungs = np.maximum(thorax + pleura_mm, (diaphragm_of(habitus, frame) - frame.z) * np.float32(0.75))
     return np.asarray(-blend(-lungs, apart, 4.0), np.float32)
 
 

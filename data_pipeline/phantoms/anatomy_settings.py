@@ -12,6 +12,8 @@ from domain.config_files import resolve_config
 from domain.specs import Settings
 from domain.strict_yaml import load_settings
 
+HalfAxes = tuple[float, float, float]  # (z, y, x)
+
 
 class Measure(Sourced):
     """One number of a body: normal, cut at two limits.
@@ -79,11 +81,21 @@ class HabitusSettings(Settings):
 
 
 class ExpirationSettings(Sourced):
-    """What a lung at zero inspiration would add: HU, share of the gravity gradient, mm of dome."""
+    """What a lung at zero inspiration would change.
+
+    Attributes:
+        density_hu: Added to its density.
+        gravity_factor: Share of the gravity gradient added.
+        dome_mm: How much higher the dome stands.
+        depth_share: Share of the depth of the chest that goes with inspiration.
+        heart_share: The same of what divides the heart's radius: it widens as the lungs empty.
+    """
 
     density_hu: float
     gravity_factor: float
     dome_mm: float
+    depth_share: float
+    heart_share: float
 
 
 class Tissues(Sourced):
@@ -130,21 +142,91 @@ class Uptake(Sourced):
     spleen: float
 
 
-class LungTexture(Sourced):
-    """Deviation of normal lung about its mean: coarse and fine, HU."""
+class Texture(Sourced):
+    """Deviation of tissues about their mean: lung, coarse and fine; others, coarse; of bone as a share."""
 
     mottle_hu: float
     grain_hu: float
+    fat_hu: float
+    muscle_hu: float
+    organ_hu: float
+    bone_share: float
 
 
 class Walls(Sourced):
-    """Thickness of what is thin, mm."""
+    """Thickness of what is thin, mm; ``rib_layer_mm`` are ribs with the muscles between them."""
 
     left_ventricle_mm: float
     epicardial_fat_mm: float
     pericardium_mm: float
+    heart_to_lung_mm: float
     diaphragm_mm: float
     fissure_mm: float
+    pleura_mm: float
+    rib_layer_mm: float
+    skin_mm: float
+
+
+class LungWidths(Sourced):
+    """Widths of the deep halves of the rib cage, shares of its half width."""
+
+    right: float
+    left: float
+
+
+class Heart(Sourced):
+    """Half axes of the chambers, shares of the heart's radius."""
+
+    right_atrium: HalfAxes
+    right_ventricle: HalfAxes
+    left_atrium: HalfAxes
+    left_ventricle: HalfAxes
+    septum: HalfAxes
+
+
+class Vessels(Sourced):
+    """Radii of the great vessels."""
+
+    ascending_share: float
+    descending_share: float
+    pulmonary_trunk_mm: float
+    right_pulmonary_mm: float
+    left_pulmonary_mm: float
+    pulmonary_vein_mm: float
+    superior_cava_mm: float
+    brachiocephalic_artery_mm: float
+    carotid_mm: float
+    subclavian_mm: float
+    right_brachiocephalic_vein_mm: float
+    left_brachiocephalic_vein_mm: float
+    azygos_mm: float
+
+
+class OrganSizes(Sourced):
+    """Half axes of other organs."""
+
+    spleen_mm: HalfAxes
+    stomach_mm: HalfAxes
+    stomach_wall_mm: float
+    oesophagus_mm: tuple[float, float]
+
+
+class Bones(Sourced):
+    """Sizes of bones; see the comment and the source in the YAML."""
+
+    vertebra_mm: tuple[float, float]
+    vertebra_share: float
+    arch_mm: float
+    arch_half_mm: float
+    canal_mm: float
+    process_mm: tuple[float, float]
+    wings_mm: tuple[float, float]
+    rib_mm: float
+    rib_slope: float
+    sternum_mm: tuple[float, float]
+    blade_half_mm: float
+    clavicle_mm: float
+    humerus_mm: HalfAxes
 
 
 class AnatomySettings(Settings):
@@ -156,8 +238,14 @@ class AnatomySettings(Settings):
     expiration: ExpirationSettings
     tissues: Tissues
     uptake: Uptake
-    texture: LungTexture
+    texture: Texture
     walls: Walls
+    spine_before_back: Value
+    lung_widths: LungWidths
+    heart: Heart
+    vessels: Vessels
+    organs: OrganSizes
+    bones: Bones
 
 
 @lru_cache(maxsize=4)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.phantoms.anatomy_settings import load_anatomy_settings
 from data_pipeline.phantoms.grid import Field, Grid
 from data_pipeline.phantoms.habitus import Habitus
 from data_pipeline.phantoms.randomness import STABLE_DECIMALS
 
 Limits = tuple[float, float]
 Box = tuple[slice, slice, slice]
-SPINE_BEFORE_BACK_MM = 41.0  # the lungs reach this far behind the middle of the vertebral bodies (measured, one scan)
 
 
 def stable_root(values: NDArray[np.float64]) -> Field:
@@ -83,5 +83,5 @@ def build_frame(habitus: Habitus, grid: Grid) -> Frame:
         np.float32(habitus.spine_curve) * (0.5 - bow) + (np.float32(habitus.chest_half_depth) - half_depth) * 0.45
     )
     midline = midline_of(habitus, z)
-    spine_y = centre_y + np.float32(habitus.chest_half_depth - SPINE_BEFORE_BACK_MM)
+    spine_y = centre_y + np.float32(habitus.chest_half_depth - load_anatomy_settings().spine_before_back.value)
     return Frame(z, y, x - midline, height, half_width, half_depth, centre_y, spine_y, x)

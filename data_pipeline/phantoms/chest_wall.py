@@ -12,7 +12,6 @@ from data_pipeline.phantoms.grid import Field
 from data_pipeline.phantoms.habitus import Habitus
 from data_pipeline.phantoms.shapes import blend, bump, circle, coverage, ellipsoid, superellipse
 
-RIB_LAYER_MM = 10.5  # ribs with the muscles between them
 AIR_HU = np.float32(-1000)
 TABLE_SHELL_MM = 2.0
 SCAPULA_MM = 27.0  # shoulder blade above the inner surface of the rib cage
@@ -39,12 +38,13 @@ class ChestWall:
 
 def thorax_of(habitus: Habitus, frame: Frame) -> Field:
     """Inner surface of the rib cage: two deep halves beside the spine, joined behind the breast bone."""
+    widths = load_anatomy_settings().lung_widths
     y = frame.y - frame.centre_y
     lean = np.clip(y / frame.half_depth, -1.2, 1.2)
     thorax = superellipse(frame.x, y + 0.20 * frame.half_depth, frame.half_width * 0.66, frame.half_depth * 0.74)
     for side in (-1.0, 1.0):
         centre = np.float32(side) * frame.half_width * (np.float32(0.43) + np.float32(0.08) * lean)
-        width = 0.58 if side < 0 else 0.55  # the right lung is the larger one
+        width = widths.right if side < 0 else widths.left
         lobe = superellipse(frame.x - centre, y, frame.half_width * width, frame.half_depth, ROUND)
         thorax = blend(thorax, lobe, 9.0)
     return np.asarray(np.maximum(thorax, (frame.z - np.float32(habitus.lung_height)) * np.float32(0.8)))
@@ -67,14 +67,14 @@ def build_wall(habitus: Habitus, frame: Frame) -> ChestWall:
 
 def _muscles(habitus: Habitus, frame: Frame, thorax: Field, blade: Field, deep: Field, sideways: Field) -> Field:
     """Intercostal layer; broad muscles on it behind a fat plane; erector spinae; what surrounds the shoulder blade."""
-    thick = habitus.muscle
+    thick, layer_mm = habitus.muscle, load_anatomy_settings().walls.rib_layer_mm
     broad = thick * np.float32(0.85) * bump(deep, 0.45, 0.75) * bump(sideways, 0.95, 0.75)  # latissimus, serratus
     apart = np.abs(frame.x) / np.float32(habitus.chest_half_width)
     pectoral = thick * bump(deep, -0.95, 0.8) * bump(apart, 0.6, 0.62) * bump(frame.height, 0.74, 0.32)
     trapezius = thick * np.float32(0.6) * bump(deep, 1.15, 0.50) * bump(frame.height, 0.75, 0.75)
     lift = np.maximum(np.maximum(broad, pectoral), trapezius) + np.float32(30) * blade
-    coat = thorax - RIB_LAYER_MM - lift
-    plane = np.abs(thorax - RIB_LAYER_MM - 1.4) - np.float32(0.9)
+    coat = thorax - layer_mm - lift
+    plane = np.abs(thorax - layer_mm - 1.4) - np.float32(0.9)
     coat = np.maximum(coat, -plane - 3 * (lift < 4))
     for side in (-1.0, 1.0):
         behind = float(frame.spine_y.min())
@@ -91,6 +91,7 @@ def _muscles(habitus: Habitus, frame: Frame, thorax: Field, blade: Field, deep: 
 
 def _skin(habitus: Habitus, frame: Frame, thorax: Field, muscle: Field, deep: Field, sideways: Field) -> Field:
     """Fat of uneven thickness over the muscles; breasts, arms; flattened where the body lies."""
+    layer_mm = load_anatomy_settings().walls.rib_layer_mm
     low = np.clip((0.45 - frame.height) / 0.45, 0, 1)
     fat = np.float32(habitus.fat) * (
         np.float32(0.75)
@@ -98,12 +99,12 @@ def _skin(habitus: Habitus, frame: Frame, thorax: Field, muscle: Field, deep: Fi
         + 0.5 * low
         - 0.25 * bump(deep, -1, 0.5)
     )
-    body = blend(muscle - fat, thorax - RIB_LAYER_MM - 4 - fat, SKIN_FOLD_MM)
+    body = blend(muscle - fat, thorax - layer_mm - 4 - fat, SKIN_FOLD_MM)
     wide = np.float32(habitus.chest_half_width) * (np.float32(0.85) + 0.35 * np.clip((frame.height - 0.6) / 0.4, 0, 1))
     torso = superellipse(
         frame.x,
         frame.y - frame.centre_y - 4,
-        np.maximum(frame.half_width, wide) + (RIB_LAYER_MM - 4 + 0.8 * habitus.fat),
+        np.maximum(frame.half_width, wide) + (layer_mm - 4 + 0.8 * habitus.fat),
         np.maximum(frame.half_depth * 0.93, 0.70 * habitus.chest_half_depth) + 0.8 * habitus.fat,
     )
     body = blend(body, torso, SKIN_FOLD_MM)
@@ -128,7 +129,8 @@ def _skin(habitus: Habitus, frame: Frame, thorax: Field, muscle: Field, deep: Fi
 def lying_y(habitus: Habitus) -> float:
     """Depth of the plane the body is pressed against, mm from the frame's middle towards the table."""
     middle = 0.0 if habitus.is_prone else 0.5 * habitus.spine_curve
-    return middle + habitus.chest_half_depth + RIB_LAYER_MM + 0.75 * habitus.muscle + 0.45 * habitus.fat
+    layer_mm = load_anatomy_settings().walls.rib_layer_mm
+    return middle + habitus.chest_half_depth + layer_mm + 0.75 * habitus.muscle + 0.45 * habitus.fat
 
 
 def table_under(habitus: Habitus, y: Field, x: Field, pixel_mm: float) -> Field:

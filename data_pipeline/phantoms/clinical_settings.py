@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from data_pipeline.phantoms.disease_types import OtherKind
-from data_pipeline.phantoms.laboratory_settings import Assay, Reader, ReaderConfusions, ReaderErrors
+from data_pipeline.phantoms.laboratory_settings import Assay, Decimals, Reader, ReaderConfusions, ReaderErrors
 from data_pipeline.phantoms.sourced import Sourced, Value
 from domain.config_files import resolve_config
 from domain.patterns import Pattern
@@ -61,19 +61,33 @@ class AntibodyClass(Sourced):
 
 
 class RapidByPattern(Sourced):
-    """Relative frequency of a rapidly progressive course by pattern."""
+    """Relative frequency of a rapidly progressive course by pattern; ``most`` caps the probability of a patient."""
 
     nsip: float
     op: float
     mixed: float
     other: float
+    most: float = Field(gt=0, lt=1)
+
+
+class Periods(Sourced):
+    """Ends of the pieces of time in which hazards are constant, and the one from which on late factors act; months."""
+
+    months: tuple[float, ...]
+    late_months: float
+
+    @model_validator(mode="after")
+    def _are_in_order(self) -> Periods:
+        if list(self.months) != sorted(set(self.months)) or self.late_months not in self.months:
+            raise ValueError(f"periods: {self.months} rise, and late_months {self.late_months} is one of them")
+        return self
 
 
 class Mortality(Sourced):
-    """Probability dead by 3, 6, 12 and 60 months."""
+    """Probability dead by the ends of the periods."""
 
     key: str
-    dead: tuple[float, float, float, float]
+    dead: tuple[float, ...]
 
 
 class ShareByGroup(Sourced):
@@ -88,9 +102,16 @@ class ShareByGroup(Sourced):
         return {"mda5": self.mda5, "ars": self.ars, "other": self.other}[group]
 
 
-class Probability(Sourced):
-    """One probability."""
+class Progression(ShareByGroup):
+    """Probability of progression by some months."""
 
+    by_months: float
+
+
+class Transplant(Sourced):
+    """Probability of a transplant by some months."""
+
+    by_months: float
     probability: float = Field(ge=0, le=1)
 
 
@@ -209,9 +230,10 @@ class ClinicalSettings(Settings):
     presets: tuple[Preset, ...]
     classes: tuple[AntibodyClass, ...]
     rapid_by_pattern: RapidByPattern
+    periods: Periods
     mortality: tuple[Mortality, ...]
-    progression_by_22_months: ShareByGroup
-    transplant_by_60_months: Probability
+    progression: Progression
+    transplant: Transplant
     covariates: tuple[CovariateRow, ...]
     limits: dict[str, Limits]
     mixture: Mixture
@@ -227,16 +249,18 @@ class ClinicalSettings(Settings):
     treatment_combination: ShareByGroup
     missing: Missing
     assay: Assay
+    decimals: Decimals
     readers: tuple[Reader, ...]
     reader_confusions: ReaderConfusions
     reader_errors: ReaderErrors
 
     @model_validator(mode="after")
     def _rows_refer_to_each_other(self) -> ClinicalSettings:
-        rows = {row.key for row in self.mortality}
+        num_periods = len(self.periods.months)
+        rows = {row.key for row in self.mortality if len(row.dead) == num_periods}
         for entry in self.classes:
             if entry.mortality not in rows:
-                raise ValueError(f"class {entry.key}: no mortality row {entry.mortality!r}")
+                raise ValueError(f"class {entry.key}: no mortality row {entry.mortality!r} of {num_periods} periods")
         for preset in self.presets:
             total = sum(entry.prevalence[preset.key] for entry in self.classes)
             if abs(total - 1) > 1e-6:
@@ -254,8 +278,8 @@ class ClinicalSettings(Settings):
             (row for row in rows if row.group == group), next((row for row in rows if row.group == "all"), rows[-1])
         )
 
-    def dead_by(self, key: str) -> tuple[float, float, float, float]:
-        """Probability dead by 3, 6, 12, 60 months of a mortality row."""
+    def dead_by(self, key: str) -> tuple[float, ...]:
+        """Probability dead by the ends of the periods, of a mortality row."""
         return next(row.dead for row in self.mortality if row.key == key)
 
 

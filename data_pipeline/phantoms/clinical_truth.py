@@ -67,7 +67,7 @@ def draw_patients(
     count = len(classes)
     entries = [settings.classes[index] for index in classes]
     groups: list[Group] = [entry.group for entry in entries]
-    latent = _latent(settings, count, rng)
+    latent, ages = _latent(settings, count, rng), settings.limits["age"]
     pattern = _choose(rng, np.array([[entry.patterns[name] for name in PATTERNS] for entry in entries]))
     kinds = np.array([[entry.other_kinds.get(kind, 0.0) for kind in OtherKind] for entry in entries])
     kind = _choose(rng, kinds)
@@ -78,7 +78,9 @@ def draw_patients(
         "other_kind": np.array([OTHER_KINDS[index] for index in kind]),
         "is_female": rng.random(count) < np.array([entry.female for entry in entries]),
         "age": np.clip(
-            np.array([e.age_mean for e in entries]) + np.array([e.age_sd for e in entries]) * latent["age"], 18, 90
+            np.array([e.age_mean for e in entries]) + np.array([e.age_sd for e in entries]) * latent["age"],
+            ages.low,
+            ages.high,
         ),
         "ro52": (rng.random(count) < np.array([entry.ro52 for entry in entries])).astype(float),
     }
@@ -155,7 +157,7 @@ def _rapid(settings: ClinicalSettings, preset: PresetName, columns: Columns, lat
         entry = settings.classes[int(index)]
         mean = sum(share * by_pattern[name.value] for name, share in entry.patterns.items())
         level = settings.preset(preset).mda5_rapid if entry.key == "mda5" else entry.rapid
-        rate[row] = min(0.97, level * by_pattern[str(pattern)] / mean)
+        rate[row] = min(relative.most, level * by_pattern[str(pattern)] / mean)
     return np.asarray(latent > ndtri(1 - rate))
 
 

@@ -100,8 +100,9 @@ def plan_second_scan(planned: PlannedScan, course_name: str, index: int) -> tupl
         course_name: ``improved``, ``stable`` or ``worse``.
         index: 0-based index of the patient.
     """
-    course = load_disease_settings().follow_up.course(course_name)
-    disease = later_plan(planned.disease, course)
+    settings = load_disease_settings().follow_up
+    course = settings.course(course_name)
+    disease = later_plan(planned.disease, course, settings.most)
     later = Later(planned.disease, course.consolidation, index + FOLLOW_UP_INDEX)
     return PlannedScan(planned.habitus, disease, planned.acquisition), later
 

@@ -66,7 +66,8 @@ class _Painter:
     def __init__(
         self, plan: DiseasePlan, anatomy: Anatomy, lobules: Lobules, settings: DiseaseSettings, rng: np.random.Generator
     ) -> None:
-        self.plan, self.anatomy, self.rules, self.rng = plan, anatomy, settings.rules, rng
+        self.plan, self.anatomy, self.rng = plan, anatomy, rng
+        self.rules, self.places = settings.rules, settings.places
         self.inside = anatomy.lungs < 0
         self.depth = -anatomy.thorax  # under the rib cage, mm
         self.cell, self.centre = lobules.on_grid(settings.lobules.lobule_mm)
@@ -76,19 +77,21 @@ class _Painter:
 
     def interstitial(self) -> tuple[Field, Field]:
         """Ground glass and reticulation of the interstitial component."""
-        plan, anatomy = self.plan, self.anatomy
+        plan, anatomy, places = self.plan, self.anatomy, self.places
         if plan.ground_glass <= 0 and plan.reticulation <= 0:
             nothing = np.zeros((1, 1, 1), np.float32)
             return nothing, nothing
-        peripheral = np.clip(1 - self.depth / np.float32(self.rules.peripheral_reach_mm), 0, 1)
-        score = np.float32(2.2 * plan.basal) * (1 - anatomy.base_height) + np.float32(0.7) * peripheral
+        peripheral = np.clip(1 - self.depth / np.float32(places.interstitial_reach_mm), 0, 1)
+        basal = np.float32(places.interstitial_basal * plan.basal) * (1 - anatomy.base_height)
+        score = basal + np.float32(places.interstitial_peripheral) * peripheral
         score = score + np.float32(0.45) * self.noise(34) + np.float32(0.22) * self.noise(13)
         score = score + np.float32(plan.geographic) * (self.cell - np.float32(0.5))
-        tilt = np.float32((1 - plan.symmetry) * self.rng.choice([-1.2, 1.2]))
+        tilt = np.float32((1 - plan.symmetry) * self.rng.choice([-places.side, places.side]))
         score = score + tilt * (anatomy.right_lung - np.float32(0.5))
         softness = 0.32 - 0.4 * plan.geographic
         ground_glass = _highest_share(score, self.inside, plan.ground_glass, softness)
-        reticulation = _highest_share(score + np.float32(0.25) * peripheral, self.inside, plan.reticulation, 0.25)
+        score = score + np.float32(places.reticulation_peripheral) * peripheral
+        reticulation = _highest_share(score, self.inside, plan.reticulation, 0.25)
         if plan.has_sparing:
             free, full = (np.float32(limit) for limit in self.rules.sparing_mm)
             spared = np.clip((self.depth - free) / (full - free), 0, 1)
@@ -99,21 +102,23 @@ class _Painter:
         """Under the pleura, at the bases, in layers."""
         if self.plan.honeycombing <= 0:
             return np.zeros((1, 1, 1), np.float32)
-        peripheral = np.clip(1 - self.depth / 22, 0, 1)
-        basal = np.float32(1.6 * self.plan.basal) * (1 - self.anatomy.base_height)
-        score = 2.0 * peripheral + basal + 0.5 * self.noise(20)
+        places = self.places
+        peripheral = np.clip(1 - self.depth / np.float32(places.honeycombing_reach_mm), 0, 1)
+        basal = np.float32(places.honeycombing_basal * self.plan.basal) * (1 - self.anatomy.base_height)
+        score = np.float32(places.honeycombing_peripheral) * peripheral + basal + 0.5 * self.noise(20)
         return _highest_share(score, self.inside, self.plan.honeycombing, 0.15)
 
     def emphysema(self) -> Field:
         """Holes: in the middle of lobules, of whole lobules, or in a row under the pleura."""
-        plan = self.plan
+        plan, places, height = self.plan, self.places, self.anatomy.base_height
         if plan.emphysema <= 0:
             return np.zeros((1, 1, 1), np.float32)
-        score = 0.5 * self.noise(24) + np.float32(1.0) * self.anatomy.base_height
+        score = 0.5 * self.noise(24) + np.float32(places.emphysema_apical) * height
         if plan.emphysema_kind is EmphysemaKind.PANLOBULAR:
-            score = 0.5 * self.noise(30) - np.float32(0.8) * self.anatomy.base_height + np.float32(0.9) * self.cell
+            score = 0.5 * self.noise(30) - np.float32(places.panlobular_basal) * height + np.float32(0.9) * self.cell
         elif plan.emphysema_kind is EmphysemaKind.PARASEPTAL:
-            score = score + 2.2 * np.clip(1 - self.depth / 16, 0, 1) - np.float32(1.2) * self.centre
+            peripheral = np.clip(1 - self.depth / np.float32(places.paraseptal_reach_mm), 0, 1)
+            score = score + np.float32(places.paraseptal_peripheral) * peripheral - np.float32(1.2) * self.centre
         else:
             score = score - np.float32(3.0) * self.centre
         return _highest_share(score, self.inside, plan.emphysema, 0.12)
@@ -122,7 +127,8 @@ class _Painter:
         """Lobules that stay black between normal ones."""
         if self.plan.air_trapping <= 0:
             return np.zeros((1, 1, 1), np.float32)
-        score = self.cell + np.float32(0.35) * self.noise(40) + np.float32(0.4) * (1 - self.anatomy.base_height)
+        basal = np.float32(self.places.air_trapping_basal) * (1 - self.anatomy.base_height)
+        score = self.cell + np.float32(0.35) * self.noise(40) + basal
         return _highest_share(score, self.inside, self.plan.air_trapping, 0.08)
 
 
@@ -150,7 +156,7 @@ def paint_disease(
     surface = Surface(plan.halo, settings.patches, painter.cell)
     consolidation, around, lobular = paint_patches(anatomy, patches, surface, rng)
     named = {
-        "ground_glass": np.maximum(interstitial, around * np.float32(0.9)),
+        "ground_glass": np.maximum(interstitial, around * np.float32(settings.densities.halo_strength)),
         "reticulation": reticulation,
         "consolidation": consolidation,
         "perilobular": lobular,

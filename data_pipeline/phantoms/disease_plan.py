@@ -33,13 +33,14 @@ def painted_share(pattern: Pattern, organizing_share: float, border: float) -> f
         organizing_share: As the truth has it.
         border: -1 to 1, see ``Difficulty``.
     """
-    least = load_clinical_settings().mixture.mixed_from
+    least, rules = load_clinical_settings().mixture.mixed_from, load_disease_settings().rules
     textbook = {Pattern.NSIP: 0.0, Pattern.OP: 1.0, Pattern.MIXED: 0.5}[pattern]
     near = {Pattern.NSIP: least, Pattern.OP: 1 - least}.get(pattern)
     if near is None:
         near = least if organizing_share < 0.5 else 1 - least
     target = textbook if border < 0 else near
-    return organizing_share + abs(border) * (target - organizing_share) * (0.99 if border > 0 else 0.8)
+    reach = rules.border_reach if border > 0 else rules.textbook_reach
+    return organizing_share + abs(border) * (target - organizing_share) * reach
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +66,11 @@ def plan_disease(patient: Patient, difficulty: Difficulty, rng: np.random.Genera
         rng: Generator of the patient's disease.
     """
     settings = load_disease_settings()
-    draws = _Draws(rng, settings)
+    draws, rules = _Draws(rng, settings), settings.rules
     pattern = Pattern(str(patient["pattern"]))
-    total = float(np.clip(float(patient["extent"]) / 100 * difficulty.extent_factor, difficulty.least_extent, 0.75))
-    basal = float(np.clip(0.8 + difficulty.basal_spread * rng.standard_normal(), 0.05, 1.1))
+    extent = float(patient["extent"]) / 100 * difficulty.extent_factor
+    total = float(np.clip(extent, difficulty.least_extent, rules.most_extent))
+    basal = float(np.clip(rules.basal + difficulty.basal_spread * rng.standard_normal(), *rules.basal_limits))
     common: dict[str, Any] = {
         "geographic": draws.of(settings.painted.geographic),
         "mesh_mm": draws.of(settings.painted.mesh_mm),
@@ -94,12 +96,13 @@ def _plan_pattern(
     common: dict[str, Any],
 ) -> DiseasePlan:
     """NSIP, OP, or both."""
-    frequencies, painted = draws.settings.frequencies, draws.settings.painted
+    frequencies, painted, rules = draws.settings.frequencies, draws.settings.painted, draws.settings.rules
     share = painted_share(pattern, float(patient["organizing_share"]), difficulty.border)
     interstitial = max(float(patient["extent"]) * (1 - float(patient["organizing_share"])), 0.1)
-    fibrotic = float(np.clip(float(patient["reticulation"]) / interstitial, 0.05, 0.95))
+    fibrotic = float(np.clip(float(patient["reticulation"]) / interstitial, *rules.fibrotic_limits))
     is_pure_op = pattern is Pattern.OP
     has_traction, gain = draws.happens(frequencies.traction.value), draws.of(painted.traction_gain)
+    pull = rules.calm_traction + (1 - rules.calm_traction) * fibrotic
     has_sparing = draws.happens(frequencies.sparing.value)
     is_dense, dense_hu = draws.happens(frequencies.dense_nsip.value * difficulty.lookalike), draws.of(painted.dense_hu)
     if is_dense and pattern is Pattern.NSIP:
@@ -109,19 +112,20 @@ def _plan_pattern(
         ground_glass=total * (1 - share),
         reticulation=total * (1 - share) * fibrotic,
         has_sparing=has_sparing and not is_pure_op,
-        traction=1.0 if is_pure_op or not has_traction else 1.0 + gain * (0.5 + 0.5 * fibrotic),
-        basal=draws.settings.rules.op_basal * basal if is_pure_op else basal,
+        traction=1.0 if is_pure_op or not has_traction else 1.0 + gain * pull,
+        basal=rules.op_basal * basal if is_pure_op else basal,
         symmetry=draws.of(painted.op_symmetry if is_pure_op else painted.nsip_symmetry),
         **common,
     )
-    return replace(plan, **_organizing(total * share, difficulty, draws)) if share > 0.005 else plan
+    return replace(plan, **_organizing(total * share, difficulty, draws)) if share > rules.least_organizing else plan
 
 
 def _organizing(extent: float, difficulty: Difficulty, draws: _Draws) -> dict[str, Any]:
     """Consolidation and how it is arranged; a part of the patients have hardly more than ground glass."""
     frequencies, painted, rules = draws.settings.frequencies, draws.settings.painted, draws.settings.rules
-    solid = load_clinical_settings().mixture.consolidation_share * (0.75 + 0.5 * draws.rng.random())
-    foci = draws.of(painted.op_foci) * min(1.0, 0.3 + 0.7 * extent / rules.full_foci_extent)
+    solid = load_clinical_settings().mixture.consolidation_share * draws.of(painted.consolidation_factor)
+    shown = min(1.0, rules.least_foci + (1 - rules.least_foci) * extent / rules.full_foci_extent)
+    foci = draws.of(painted.op_foci) * shown
     perilobular, ring, halo = (
         draws.of(row) for row in (painted.perilobular_share, painted.reversed_halo_share, painted.halo_mm)
     )
@@ -132,7 +136,7 @@ def _organizing(extent: float, difficulty: Difficulty, draws: _Draws) -> dict[st
     is_hazy = draws.happens(frequencies.ground_glass_op.value * difficulty.lookalike)
     return {
         "consolidation": extent * solid,
-        "num_foci": max(2, round(foci)),
+        "num_foci": max(rules.fewest_foci, round(foci)),
         "perilobular": perilobular if has["perilobular"] else 0.0,
         "reversed_halo": ring if has["reversed_halo"] else 0.0,
         "halo": rules.halo_sign_mm if has["halo"] else halo,
@@ -164,11 +168,11 @@ def _with_findings_beside(plan: DiseasePlan, patient: Patient, draws: _Draws) ->
     is_mda5 = patient.get("group") == "mda5"
     torn = beside.pneumomediastinum_mda5 if is_mda5 else beside.pneumomediastinum_other
     has = [draws.happens(row.value) for row in (beside.air_trapping, beside.effusion, beside.pneumothorax, torn)]
-    is_left = draws.happens(0.5)
+    is_left = draws.happens(beside.pneumothorax_left.value)
     return replace(
         plan,
         air_trapping=trapped if has[0] and plan.emphysema == 0 else 0.0,
-        effusion_mm=(right, depth * 0.7) if has[1] else (0.0, 0.0),
+        effusion_mm=(right, depth * beside.effusion_left_over_right.value) if has[1] else (0.0, 0.0),
         pneumothorax_mm=(-gas if is_left else gas) if has[2] else 0.0,
         has_pneumomediastinum=has[3],
     )
@@ -197,6 +201,8 @@ def _plan_other(kind: OtherKind, total: float, basal: float, draws: _Draws, comm
             "reticulation": damage.reticulation,
             "consolidation": painted.damage_consolidation.at(first),
             "num_foci": damage.foci,
+            "halo": damage.halo_mm,
+            "peribronchovascular": damage.peribronchovascular,
             "basal": _between(damage.basal, second),
             "traction": damage.traction,
             "symmetry": damage.symmetry,
@@ -205,8 +211,9 @@ def _plan_other(kind: OtherKind, total: float, basal: float, draws: _Draws, comm
         infection = other.infection
         signs = {
             "consolidation": painted.infection.at(first),
-            "num_foci": 1,
+            "num_foci": infection.foci,
             "halo": _between(infection.halo_mm, second),
+            "peribronchovascular": infection.peribronchovascular,
             "basal": infection.basal,
         }
     elif kind is OtherKind.EMPHYSEMA:

@@ -62,6 +62,7 @@ class Painted(Settings):
     dense_hu: Range
     traction_gain: Range
     geographic: Range
+    consolidation_factor: Range
     op_foci: Range
     perilobular_share: Range
     reversed_halo_share: Range
@@ -84,15 +85,49 @@ class Painted(Settings):
 class Rules(Sourced):
     """How the pieces are put together; see the comment in the YAML. ``sparing_mm``: free up to, affected from."""
 
+    most_extent: float
+    basal: float
+    basal_limits: tuple[float, float]
     op_basal: float
+    fibrotic_limits: tuple[float, float]
+    calm_traction: float
+    border_reach: float
+    textbook_reach: float
+    least_organizing: float
     full_foci_extent: float
+    least_foci: float
+    fewest_foci: int
     halo_sign_mm: float
     bronchial_share: float
     other_bronchial_share: float
     hazy_share: float
     uneven_symmetry: float
     sparing_mm: tuple[float, float]
-    peripheral_reach_mm: float
+
+
+class Places(Sourced):
+    """Where findings lie; see the comment in the YAML."""
+
+    interstitial_basal: float
+    interstitial_peripheral: float
+    interstitial_reach_mm: float
+    reticulation_peripheral: float
+    side: float
+    honeycombing_basal: float
+    honeycombing_peripheral: float
+    honeycombing_reach_mm: float
+    emphysema_apical: float
+    panlobular_basal: float
+    paraseptal_peripheral: float
+    paraseptal_reach_mm: float
+    air_trapping_basal: float
+
+
+class VolumeLoss(Sourced):
+    """Share of lung height lost to fibrosis: the fibrotic extent over a number, and at most so much."""
+
+    fibrosis_over_loss: float = Field(gt=0)
+    most: float
 
 
 class Uip(Sourced):
@@ -110,6 +145,8 @@ class DiffuseDamage(Sourced):
     ground_glass: float
     reticulation: float
     foci: int
+    halo_mm: float
+    peribronchovascular: float
     density_factor: float
     geographic: float
     traction: float
@@ -118,9 +155,11 @@ class DiffuseDamage(Sourced):
 
 
 class Infection(Sourced):
-    """One consolidation with ground glass around."""
+    """Consolidation with ground glass around."""
 
+    foci: int
     halo_mm: tuple[float, float]
+    peribronchovascular: float
     basal: float
 
 
@@ -133,7 +172,7 @@ class OtherKinds(Settings):
 
 
 class Beside(Settings):
-    """Probabilities of findings beside the pattern."""
+    """Probabilities of findings beside the pattern, and their sides."""
 
     atelectasis: Value
     air_trapping: Value
@@ -141,6 +180,18 @@ class Beside(Settings):
     pneumomediastinum_mda5: Value
     pneumomediastinum_other: Value
     pneumothorax: Value
+    pneumothorax_left: Value
+    effusion_left_over_right: Value
+
+
+class Spaces(Sourced):
+    """Fluid and gas where none belongs; see the comment in the YAML."""
+
+    meniscus: float
+    coat_from_mm: float
+    gas_mm: float
+    gas_noise: float
+    gas_height: float
 
 
 class LobuleSettings(Sourced):
@@ -154,15 +205,39 @@ class LobuleSettings(Sourced):
     warp_mm: float
 
 
+class Variety(Sourced):
+    """What differs between lobules or cells; see the comment in the YAML."""
+
+    ground_glass: tuple[float, float]
+    ground_glass_grain: float
+    filled: tuple[float, float]
+    fine_mesh_share: float
+    wide_mesh: float
+    wide_mesh_wall: float
+    small_cyst_share: float
+    small_cyst: float
+    cyst_walls: tuple[float, float]
+    solid_cell_share: float
+    free_arc_share: float
+    septa_left: float
+
+
 class Densities(Sourced):
-    """HU of findings: of what they consist of, or (mesh, septum, fibrosis, air trapping) what they add."""
+    """HU of findings: of what they consist of, or (mesh, septum, fibrosis, air trapping) what they add.
+
+    ``solid_grain_hu`` is the fine unevenness of consolidation, ``halo_strength`` the share of the patient's ground
+    glass that lies around patches.
+    """
 
     mesh_hu: float
     septum_hu: float
     fibrosis_hu: float
     cyst_hu: float
     cyst_wall_hu: float
+    solid_cell_hu: float
     solid_hu: float
+    solid_grain_hu: float
+    halo_strength: float
     emphysema_hu: float
     air_trapping_hu: float
 
@@ -175,6 +250,9 @@ class PatchSettings(Sourced):
         place_spread_mm2: How sharply places keep to that distance.
         bronchial_spread_mm: Deviation of a peribronchovascular patch's middle from its bronchus.
         bronchial_stretch: How much longer than wide such a patch is.
+        largest_bronchus_mm: Radius up to which patches follow a bronchus; none follows the trachea.
+        radius: Factor on the mean radius of the patches, from least to greatest.
+        stretch: The same along each axis.
         ring_mm: Thickness of the ring of a reversed halo.
         ripple: (length, height) of irregularities of the surface, mm.
         lobular_mm: How far the surface jumps between lobules.
@@ -184,6 +262,9 @@ class PatchSettings(Sourced):
     place_spread_mm2: float
     bronchial_spread_mm: float
     bronchial_stretch: float
+    largest_bronchus_mm: float
+    radius: tuple[float, float]
+    stretch: tuple[float, float]
     ring_mm: float
     ripple: tuple[tuple[float, float], ...]
     lobular_mm: float
@@ -198,8 +279,10 @@ class AirwaySettings(Sourced):
         murray_exponent: Radius of a parent to this power is the sum of those of its children.
         tip_depth_mm: End branches stay this far from the pleura.
         lumen_share: Lumen of an airway over the artery beside it.
+        main_bronchus_share: Main bronchi over the trachea.
         smallest_mm: Arteries thinner than this have no airway drawn beside them.
         visible_mm: Lumen from which on a healthy airway shows.
+        pulled_mm: Least lumen of an airway that traction makes visible.
         bronchogram_mm: Least lumen of an air bronchogram.
         wall_mm: Thickness of the thinnest wall.
         wall_share: Further thickness per lumen.
@@ -213,8 +296,10 @@ class AirwaySettings(Sourced):
     murray_exponent: float
     tip_depth_mm: float
     lumen_share: float
+    main_bronchus_share: float
     smallest_mm: float
     visible_mm: float
+    pulled_mm: float
     bronchogram_mm: float
     wall_mm: float
     wall_share: float
@@ -224,18 +309,40 @@ class AirwaySettings(Sourced):
 
 
 class Course(Sourced):
-    """What becomes of the disease until the second scan; factors on extents."""
+    """What becomes of the disease until the second scan; factors on extents.
+
+    Attributes:
+        name: Of the course.
+        share: At the average risk.
+        direction: How the tilt acts on it.
+        ground_glass: Factor.
+        consolidation: Factor.
+        fibrosis: Factor on reticulation.
+        honeycombing: Factor.
+    """
 
     name: CourseName
     share: float = Field(ge=0, le=1)
+    direction: float
     ground_glass: float
     consolidation: float
     fibrosis: float
+    honeycombing: float
+
+
+class MostExtents(Sourced):
+    """Greatest extents of a second scan, shares of lung."""
+
+    ground_glass: float
+    consolidation: float
+    reticulation: float
+    honeycombing: float
 
 
 class RiskScale(Sourced):
-    """Mean and deviation of the log odds of an event within a year."""
+    """Mean and deviation of the log odds of an event until ``horizon_days``."""
 
+    horizon_days: float
     mean: float
     deviation: float
 
@@ -245,7 +352,8 @@ class FollowUpSettings(Settings):
 
     Attributes:
         days: After the first scan.
-        courses: At the average risk.
+        courses: What may happen.
+        most: Caps of the extents.
         risk: Scale of the risk.
         tilt: Log odds of worse over improved per deviation of the risk.
         soon_days: An event this soon after the second scan is near.
@@ -256,6 +364,7 @@ class FollowUpSettings(Settings):
 
     days: Range
     courses: tuple[Course, ...]
+    most: MostExtents
     risk: RiskScale
     tilt: Value
     soon_days: Value
@@ -283,9 +392,13 @@ class DiseaseSettings(Settings):
     frequencies: Frequencies
     painted: Painted
     rules: Rules
+    places: Places
+    volume_loss: VolumeLoss
     other: OtherKinds
     beside: Beside
+    spaces: Spaces
     lobules: LobuleSettings
+    variety: Variety
     densities: Densities
     patches: PatchSettings
     airways: AirwaySettings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from data_pipeline.phantoms.disease_settings import load_disease_settings
 from domain.patterns import Pattern
 
 
@@ -88,5 +89,6 @@ class DiseasePlan:
 
     @property
     def volume_loss(self) -> float:
-        """Share of lung height lost to fibrosis, 0..0.25 (assumed: a third of the fibrotic extent)."""
-        return min(0.25, (self.reticulation + self.honeycombing) / 3)
+        """Share of lung height lost to fibrosis."""
+        loss = load_disease_settings().volume_loss
+        return min(loss.most, (self.reticulation + self.honeycombing) / loss.fibrosis_over_loss)

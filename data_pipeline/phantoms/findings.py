@@ -49,7 +49,7 @@ class SlicePainter:
             fine: Fine noise, unit variance.
         """
         self._lung, self._maps, self._plan, self._sample, self._cells = lung, maps, plan, sample, cells
-        self._sizes, self._hu, self._fine = settings.lobules, settings.densities, fine
+        self._sizes, self._hu, self._variety, self._fine = settings.lobules, settings.densities, settings.variety, fine
         self.label: NDArray[np.uint8] = np.zeros(lung.shape, np.uint8)
 
     def paint(self) -> NDArray[np.uint8]:
@@ -80,49 +80,51 @@ class SlicePainter:
     def _emphysema(self, lung: Field, strength: Field, places: Places) -> Field:
         """Air without walls of its own; septa are left between whole destroyed lobules."""
         left = self._cells.at(places).walls(self._sizes.lobule_mm, self._sizes.septum_mm)
-        share = np.clip(2 * strength - np.float32(0.5), 0, 1) * (1 - np.float32(0.6) * left)
+        share = np.clip(2 * strength - np.float32(0.5), 0, 1) * (1 - np.float32(self._variety.septa_left) * left)
         return np.asarray(lung + share * (np.float32(self._hu.emphysema_hu) - lung))
 
     def _ground_glass(self, lung: Field, strength: Field, places: Places) -> Field:
-        cells = self._cells.at(places)
-        uneven = np.float32(0.8) + np.float32(0.4) * cells.values(self._sizes.lobule_mm)
-        grain = 1 + np.float32(0.10) * self._fine.ravel()[places]
+        low, high = self._variety.ground_glass
+        uneven = np.float32(low) + np.float32(high - low) * self._cells.at(places).values(self._sizes.lobule_mm)
+        grain = 1 + np.float32(self._variety.ground_glass_grain) * self._fine.ravel()[places]
         return np.asarray(lung + strength * np.float32(self._plan.ground_glass_hu) * uneven * grain)
 
     def _reticulation(self, lung: Field, strength: Field, places: Places) -> Field:
         """Thickened septa, and a mesh whose size and thickness change from lobule to lobule."""
-        cells, sizes = self._cells.at(places), self._sizes
+        cells, sizes, variety = self._cells.at(places), self._sizes, self._variety
         kind = cells.values(sizes.lobule_mm)
         fine_mesh = cells.walls(self._plan.mesh_mm, sizes.mesh_wall_mm)
-        wide_mesh = cells.walls(self._plan.mesh_mm * 1.6, sizes.mesh_wall_mm * 1.3)
+        wide_mesh = cells.walls(self._plan.mesh_mm * variety.wide_mesh, sizes.mesh_wall_mm * variety.wide_mesh_wall)
         thick = np.float32(0.75) + np.float32(0.35) * np.clip(self._fine.ravel()[places], -2, 2)
-        mesh = np.where(kind < 0.55, fine_mesh, wide_mesh) * thick
+        mesh = np.where(kind < variety.fine_mesh_share, fine_mesh, wide_mesh) * thick
         septa = cells.walls(sizes.lobule_mm, sizes.septum_mm) * np.clip(thick + np.float32(0.3), 0, 1.2)
         lines = np.maximum(np.float32(self._hu.mesh_hu) * mesh, np.float32(self._hu.septum_hu) * septa)
         return np.asarray(lung + strength * (lines + np.float32(self._hu.fibrosis_hu) * (np.float32(0.5) + kind)))
 
     def _honeycombing(self, lung: Field, strength: Field, places: Places) -> Field:
         """Clustered air-filled cysts of two sizes with thick shared walls; some cells are solid."""
-        cells, size, wall = self._cells.at(places), self._plan.cyst_mm, self._sizes.cyst_wall_mm
-        is_small = cells.values(size * 3) < 0.5
-        small, large = cells.walls(size * 0.7, wall * 0.8), cells.walls(size, wall * 1.2)
+        cells, size, variety = self._cells.at(places), self._plan.cyst_mm, self._variety
+        is_small = cells.values(size * 3) < variety.small_cyst_share
+        thin, thick = (self._sizes.cyst_wall_mm * factor for factor in variety.cyst_walls)
+        small, large = cells.walls(size * variety.small_cyst, thin), cells.walls(size, thick)
         walls = np.minimum(np.where(is_small, small, large) * np.float32(1.15), 1)
         air, solid = np.float32(self._hu.cyst_hu), np.float32(self._hu.cyst_wall_hu)
-        cysts = np.where(cells.values(size) < 0.15, np.float32(-280), air + (solid - air) * walls)
+        is_solid = cells.values(size) < variety.solid_cell_share
+        cysts = np.where(is_solid, np.float32(self._hu.solid_cell_hu), air + (solid - air) * walls)
         return np.asarray(lung + np.minimum(strength * np.float32(1.5), 1) * (cysts - lung))
 
     def _perilobular(self, lung: Field, strength: Field, places: Places) -> Field:
         """Arcs along the borders of lobules; some borders stay free."""
         cells, lobule = self._cells.at(places), self._sizes.lobule_mm
         arcs = np.minimum(cells.walls(lobule, self._sizes.arc_mm) * np.float32(1.35), 1)
-        return self._solid(lung, strength * arcs * (cells.values(lobule * 2) > 0.25), places)
+        return self._solid(lung, strength * arcs * (cells.values(lobule * 2) > self._variety.free_arc_share), places)
 
     def _consolidation(self, lung: Field, strength: Field, places: Places) -> Field:
         """Organizing or infectious consolidation; the lobules in it are not all filled alike."""
-        filled = np.float32(0.86) + np.float32(0.16) * self._cells.at(places).values(self._sizes.lobule_mm)
+        low, high = self._variety.filled
+        filled = np.float32(low) + np.float32(high - low) * self._cells.at(places).values(self._sizes.lobule_mm)
         return self._solid(lung, strength * np.minimum(filled, 1), places)
 
     def _solid(self, lung: Field, share: Field, places: Places) -> Field:
-        return np.asarray(
-            lung + share * (np.float32(self._hu.solid_hu) + np.float32(16) * self._fine.ravel()[places] - lung)
-        )
+        grain = np.float32(self._hu.solid_grain_hu) * self._fine.ravel()[places]
+        return np.asarray(lung + share * (np.float32(self._hu.solid_hu) + grain - lung))

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from data_pipeline.phantoms.disease_settings import Course, FollowUpSettings, load_disease_settings
+from data_pipeline.phantoms.disease_settings import Course, FollowUpSettings, MostExtents, load_disease_settings
 from data_pipeline.phantoms.disease_types import DiseasePlan
 from data_pipeline.phantoms.hazards import survival_and_incidence
 from data_pipeline.phantoms.patients import PatientTruth
 from domain.records import Case, Outcome
-
-YEAR_DAYS = 365.0
-MOST = {"ground_glass": 0.85, "consolidation": 0.5, "reticulation": 0.6, "honeycombing": 0.4}  # shares of lung
 
 
 def draw_follow_up(truth: PatientTruth, share: float, rng: np.random.Generator) -> tuple[int, str] | None:
@@ -35,14 +31,14 @@ def draw_follow_up(truth: PatientTruth, share: float, rng: np.random.Generator) 
 
 
 def severity(settings: FollowUpSettings, truth: PatientTruth, day: int) -> float:
-    """How bad the course is, in deviations of the log odds of an event within a year; higher if one is near.
+    """How bad the course is, in deviations of the log odds of an event within the horizon; higher if one is near.
 
     Args:
-        settings: Mean and deviation of the log odds, and what a near event adds.
+        settings: Horizon, mean and deviation of the log odds, and what a near event adds.
         truth: The patient.
         day: Of the second scan.
     """
-    survival, _ = survival_and_incidence(truth.hazards, [YEAR_DAYS])
+    survival, _ = survival_and_incidence(truth.hazards, [settings.risk.horizon_days])
     risk = float(np.clip(1 - survival[0], 1e-4, 1 - 1e-4))
     score = (float(np.log(risk / (1 - risk))) - settings.risk.mean) / settings.risk.deviation
     outcome = truth.case.outcome
@@ -58,26 +54,24 @@ def course_chances(settings: FollowUpSettings, score: float) -> list[float]:
     """Probability of each course, in the order of the settings.
 
     Args:
-        settings: Shares at the average risk, and the tilt.
+        settings: Shares at the average risk, directions, and the tilt.
         score: See ``severity``.
     """
-    direction = {"improved": -0.5, "stable": 0.0, "worse": 0.5}
     weights = [
-        course.share * float(np.exp(settings.tilt.value * direction[course.name] * score))
-        for course in settings.courses
+        course.share * float(np.exp(settings.tilt.value * course.direction * score)) for course in settings.courses
     ]
     return [weight / sum(weights) for weight in weights]
 
 
-def later_plan(plan: DiseasePlan, course: Course) -> DiseasePlan:
+def later_plan(plan: DiseasePlan, course: Course, most: MostExtents) -> DiseasePlan:
     """The disease at the second scan. Where its patches are then is ``patches.move_patches``."""
-    grown: dict[str, Any] = {
-        "ground_glass": plan.ground_glass * course.ground_glass,
-        "consolidation": plan.consolidation * course.consolidation,
-        "reticulation": plan.reticulation * course.fibrosis,
-        "honeycombing": plan.honeycombing * max(course.fibrosis, 1.0),
-    }
-    return replace(plan, **{name: min(value, MOST[name]) for name, value in grown.items()})
+    return replace(
+        plan,
+        ground_glass=min(plan.ground_glass * course.ground_glass, most.ground_glass),
+        consolidation=min(plan.consolidation * course.consolidation, most.consolidation),
+        reticulation=min(plan.reticulation * course.fibrosis, most.reticulation),
+        honeycombing=min(plan.honeycombing * course.honeycombing, most.honeycombing),
+    )
 
 
 def later_case(case: Case, day: int) -> Case:

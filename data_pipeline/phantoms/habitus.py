@@ -97,7 +97,7 @@ def draw_habitus(
         rng: Generator of the patient's anatomy.
         is_female: Sex.
         age_years: Widens the aorta and bows the spine.
-        volume_loss: Share of lung height lost to fibrosis, 0..0.3.
+        volume_loss: Share of lung height lost to fibrosis.
         is_prone: Lying face down.
         is_expiratory: Scanned near the end of expiration.
 
@@ -113,8 +113,8 @@ def draw_habitus(
     inspiration = drawn["expiration" if is_expiratory else "inspiration"]
     held, lost = min(inspiration, 1.0), settings.expiration
     drawn["lung_height"] = round(drawn["lung_height"] * inspiration * (1 - volume_loss), 3)
-    drawn["chest_half_depth"] *= 0.5 + 0.5 * inspiration
-    drawn["heart_radius"] /= 0.6 + 0.4 * inspiration
+    drawn["chest_half_depth"] *= (1 - lost.depth_share) + lost.depth_share * inspiration
+    drawn["heart_radius"] /= (1 - lost.heart_share) + lost.heart_share * inspiration
     drawn["dome_right"] += lost.dome_mm * (1 - inspiration)
     drawn["base_density"] += lost.density_hu * (1 - held)
     drawn["gravity"] *= 1 + lost.gravity_factor * (1 - held)

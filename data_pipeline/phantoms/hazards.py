@@ -9,14 +9,21 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.phantoms.clinical_settings import AntibodyClass, ClinicalSettings, HazardTerm, PresetName
+from data_pipeline.phantoms.clinical_settings import (
+    AntibodyClass,
+    ClinicalSettings,
+    HazardTerm,
+    PresetName,
+    load_clinical_settings,
+)
 from data_pipeline.phantoms.clinical_truth import Columns, draw_patients
 
 FloatArray = NDArray[np.float64]
 
 DAYS_PER_MONTH = 30.4375
-EDGES_DAYS = tuple(round(months * DAYS_PER_MONTH, 4) for months in (0, 3, 6, 12, 60))
-LATE_FROM_PIECE = 2  # pieces 0 and 1 are the first six months; later ones use the late factor of a term
+PERIODS = load_clinical_settings().periods
+EDGES_DAYS = (0.0, *(round(months * DAYS_PER_MONTH, 4) for months in PERIODS.months))
+LATE_FROM_PIECE = PERIODS.months.index(PERIODS.late_months) + 1  # later pieces use the late factor of a term
 CAUSES = ("death", "progression", "transplant")
 REFERENCE_PATIENTS = 2000
 REFERENCE_SEED = 90210
@@ -54,7 +61,7 @@ class Planted:
 def linear_predictors(
     settings: ClinicalSettings, columns: Columns, terms: Sequence[HazardTerm]
 ) -> tuple[FloatArray, FloatArray]:
-    """Log hazard of each patient in the first six months and later. Shapes (N,), (N,)."""
+    """Log hazard of each patient in the early periods and later. Shapes (N,), (N,)."""
     group = columns["group"]
     early = np.zeros(len(group))
     late = np.zeros(len(group))
@@ -95,6 +102,7 @@ class HazardModel:
     """Hazards of one preset. Building it draws a reference population per class, once."""
 
     def __init__(self, settings: ClinicalSettings, preset: PresetName, planted: Planted | None = None) -> None:
+        assert settings.periods == PERIODS, "hazards are cut at the periods of the shipped settings"
         self.settings = settings
         planted = planted or Planted()
         image = settings.image_terms if planted.image else ()
@@ -105,15 +113,15 @@ class HazardModel:
             term for term in settings.progression_terms if planted.image or term.term not in is_image
         )
         self._baseline: list[tuple[list[float], list[float]]] = []
-        self._transplant = -np.log(1 - settings.transplant_by_60_months.probability) / EDGES_DAYS[-1]
+        transplant_days = settings.transplant.by_months * DAYS_PER_MONTH
+        self._transplant = -np.log(1 - settings.transplant.probability) / transplant_days
         for index, entry in enumerate(settings.classes):
             rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(REFERENCE_SEED, spawn_key=(index,))))
             reference = draw_patients(settings, preset, np.full(REFERENCE_PATIENTS, index), rng)
             death = linear_predictors(settings, reference, self._death_terms)
             progression = linear_predictors(settings, reference, self._progression_terms)
-            by_22_months = settings.progression_by_22_months.of(entry.group)
-            edge = 22 * DAYS_PER_MONTH
-            one_rate = _solve_baseline([by_22_months], (0.0, edge), *progression)
+            edge = settings.progression.by_months * DAYS_PER_MONTH
+            one_rate = _solve_baseline([settings.progression.of(entry.group)], (0.0, edge), *progression)
             self._baseline.append(
                 (_solve_baseline(settings.dead_by(planted.mortality_row(entry)), EDGES_DAYS, *death), one_rate)
             )

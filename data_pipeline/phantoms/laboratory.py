@@ -10,10 +10,8 @@ from data_pipeline.phantoms.clinical_settings import ClinicalSettings, PresetNam
 from domain.antibodies import AntibodyResult, AntibodyStatus
 from domain.patterns import Pattern
 
-WEAK_GRADE, STRONG_GRADES = 1, (3, 4)
 TREATED = ("no", "yes")
 LABORATORY_KEYS = ("ferritin", "crp", "kl6", "spd", "ldh", "fvc", "dlco", "pf_ratio", "spo2", "duration", "ifn_lambda3")
-DIGITS = {"ferritin": 0, "kl6": 0, "spd": 1, "ldh": 0, "fvc": 1, "dlco": 1, "pf_ratio": 0, "spo2": 0, "crp": 2}
 
 
 def true_antibodies(
@@ -65,7 +63,7 @@ def measure_antibodies(
             results[key] = AntibodyResult(AntibodyStatus.NEGATIVE, 0)
             continue
         is_weak = draws[2] < (assay.weak_if_true if is_true else assay.weak_if_false)
-        grade = WEAK_GRADE if is_weak else STRONG_GRADES[int(draws[3] < 0.5)]
+        grade = assay.weak_grade if is_weak else assay.strong_grades[int(draws[3] < assay.strongest_share)]
         results[key] = AntibodyResult(AntibodyStatus.POSITIVE, grade)
     return results
 
@@ -77,14 +75,14 @@ def recorded_covariates(
     rng: np.random.Generator,
 ) -> dict[str, float | str]:
     """Covariates as the table has them: rounded as laboratories do, some missing, two of them not at random."""
-    missing = settings.missing
+    missing, decimals = settings.missing, settings.decimals.of
     is_rapid = float(patient["rapid"]) > 0.5
     chance = {key: float(getattr(missing, key)) for key in LABORATORY_KEYS}
     chance["kl6"] = settings.preset(preset).kl6_missing
     if is_rapid:
         chance |= {"dlco": missing.dlco_if_rapid, "fvc": missing.fvc_if_rapid}
     values: dict[str, float | str] = {
-        "age": round(float(patient["age"]), 1),
+        "age": round(float(patient["age"]), decimals["age"]),
         "sex": "female" if patient["is_female"] else "male",
         "subtype": str(patient["subtype"]),
         "treatment_combination": TREATED[int(float(patient["treatment_combination"]))],
@@ -93,7 +91,7 @@ def recorded_covariates(
         values["smoking"] = TREATED[int(float(patient["smoking"]))]
     for key in LABORATORY_KEYS:
         if rng.random() >= chance[key]:
-            values[key] = round(float(patient[key]), DIGITS.get(key, 2))
+            values[key] = round(float(patient[key]), decimals[key])
     return values
 
 

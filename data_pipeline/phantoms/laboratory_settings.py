@@ -9,7 +9,7 @@ from domain.patterns import Pattern
 
 
 class Assay(Sourced):
-    """How the laboratory distorts the true antibodies."""
+    """How the laboratory distorts the true antibodies; ``strongest_share`` of strong results have the last grade."""
 
     sensitivity: dict[str, float]
     false_positive_sample: float
@@ -21,7 +21,16 @@ class Assay(Sourced):
     panel_missing_specialist: float
     panel_missing_general: float
     general_sites: float
+    weak_grade: int
+    strong_grades: tuple[int, int]
+    strongest_share: float
     sensitivity_of_rest: float
+
+
+class Decimals(Sourced):
+    """Decimals of the covariates in the table."""
+
+    of: dict[str, int]
 
 
 class ReaderErrors(Sourced):

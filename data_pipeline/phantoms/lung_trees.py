@@ -57,7 +57,7 @@ def grow_trees(
                 bronchi = _beside(tree.between(settings.smallest_mm, 99.0), settings.lumen_share)
                 airways.append(bronchi.between(settings.visible_mm, 99.0))
                 bronchioles.append(bronchi.between(0.0, settings.visible_mm))
-        stems.append((carina, hilum, habitus.trachea_radius * 0.72))
+        stems.append((carina, hilum, habitus.trachea_radius * settings.main_bronchus_share))
     stem = Tubes(*(np.array([part[item] for part in stems]) for item in range(3)))
     return Trees(sum(vessels[1:], vessels[0]), sum(airways, stem), sum(bronchioles[1:], bronchioles[0]))
 
@@ -93,7 +93,7 @@ def diseased_airways(
     healthy = pieces[0]
     pulled = _at(pull, grid, healthy)
     small = trees.bronchioles.where(_at(pull, grid, trees.bronchioles) >= 0.5)
-    drawn = healthy.where(pulled >= 0.3) + small.at_least(settings.visible_mm * 0.8)
+    drawn = healthy.where(pulled >= 0.3) + small.at_least(settings.pulled_mm)
     return sum(pieces[1:], healthy.where(pulled < 0.3)) + _varicose(drawn, traction, settings, rng)
 
 

@@ -6,24 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_pipeline.phantoms.anatomy_settings import load_anatomy_settings
+from data_pipeline.phantoms.anatomy_settings import HalfAxes, load_anatomy_settings
 from data_pipeline.phantoms.body_frame import Box, Frame
 from data_pipeline.phantoms.grid import Field
 from data_pipeline.phantoms.habitus import Habitus
 from data_pipeline.phantoms.shapes import FAR_MM, blend, capsule, circle, ellipsoid, superellipse
 
 BETWEEN_LUNGS_MM = (-75.0, 80.0)
-PERICARDIAL_MM = 5.8  # from the heart's surface to the lung
 
-# Chambers: (height as a share of lung height, depth as a share of chest depth, mm to the left), half axes as shares of
-# the heart's radius. Right atrium, right ventricle, left atrium; the left ventricle is apart because of its wall.
-CHAMBERS = (
-    ((0.31, -0.16, -26.0), (0.66, 0.58, 0.48)),
-    ((0.27, -0.40, 8.0), (0.70, 0.46, 0.82)),
-    ((0.38, 0.10, 6.0), (0.40, 0.36, 0.72)),
-)
-LEFT_VENTRICLE = ((0.26, -0.22, 45.0), (0.68, 0.66, 0.70))
-# Nodes: (height share, depth share, mm to the left).
+# Places: (height as a share of lung height, depth as a share of chest depth, mm to the left).
+RIGHT_ATRIUM, RIGHT_VENTRICLE = (0.31, -0.16, -26.0), (0.27, -0.40, 8.0)
+LEFT_ATRIUM, LEFT_VENTRICLE = (0.38, 0.10, 6.0), (0.26, -0.22, 45.0)
+SEPTUM = (0.29, -0.20, 22.0)
 NODES = ((0.67, -0.02, -14.0), (0.56, 0.13, 3.0), (0.69, 0.04, 21.0), (0.74, -0.12, -4.0))
 
 
@@ -65,7 +59,7 @@ def build_mediastinum(habitus: Habitus, frame: Frame, organs: Organs, blood_hu: 
     """
     apart = _fat(habitus, frame)
     part, heart, here = _heart(habitus, frame, organs, blood_hu)
-    apart[part] = np.minimum(apart[part], blend(heart - PERICARDIAL_MM, here, 8.0))
+    apart[part] = np.minimum(apart[part], blend(heart - load_anatomy_settings().walls.heart_to_lung_mm, here, 8.0))
     _vessels(habitus, frame, organs, apart, blood_hu)
     for height, depth, x in NODES:
         part, there = frame.part((height - 0.06, height + 0.06), x=(-50, 60))
@@ -113,17 +107,20 @@ def _heart(habitus: Habitus, frame: Frame, organs: Organs, blood_hu: float) -> t
     """Four chambers, muscle of the left ventricle, pericardium over a layer of fat."""
     part, there = frame.part((-1.0, 0.62), y=(-170, 110), x=(-120, 150))
     settings = load_anatomy_settings()
-    walls, radius = settings.walls, habitus.heart_radius
+    walls, sizes, radius = settings.walls, settings.heart, habitus.heart_radius
+
+    def chamber(place: tuple[float, float, float], size: HalfAxes) -> Field:
+        return ellipsoid(_from(there, habitus, place), (radius * size[0], radius * size[1], radius * size[2]))
+
     chambers = [
-        ellipsoid(_from(there, habitus, place), (radius * size[0], radius * size[1], radius * size[2]))
-        for place, size in CHAMBERS
+        chamber(RIGHT_ATRIUM, sizes.right_atrium),
+        chamber(RIGHT_VENTRICLE, sizes.right_ventricle),
+        chamber(LEFT_ATRIUM, sizes.left_atrium),
     ]
-    size = LEFT_VENTRICLE[1]
-    left = ellipsoid(_from(there, habitus, LEFT_VENTRICLE[0]), (radius * size[0], radius * size[1], radius * size[2]))
-    middle = ellipsoid(_from(there, habitus, (0.29, -0.20, 22.0)), (radius * 0.6, radius * 0.5, radius * 0.6))
+    left, middle = chamber(LEFT_VENTRICLE, sizes.left_ventricle), chamber(SEPTUM, sizes.septum)
     heart = np.minimum(left, middle)  # the septum lies between the chambers
-    for chamber in chambers:
-        heart = blend(heart, chamber, 18.0)
+    for cavity in chambers:
+        heart = blend(heart, cavity, 18.0)
     half = walls.pericardium_mm / 2
     sac = np.abs(heart - np.float32(walls.epicardial_fat_mm + half)) - np.float32(half)
     organs.add(sac, settings.tissues.pericardium, part)
@@ -141,16 +138,18 @@ def _heart(habitus: Habitus, frame: Frame, organs: Organs, blood_hu: float) -> t
 
 def _vessels(habitus: Habitus, frame: Frame, organs: Organs, apart: Field, blood_hu: float) -> None:
     """Aorta with its arch, pulmonary arteries, caval veins, arteries of the arch; oesophagus."""
+    settings = load_anatomy_settings()
+    sizes, organ_sizes = settings.vessels, settings.organs
     radius, height = habitus.aorta_radius, habitus.lung_height
     arch = 0.71
     ascending_at, descending_depth = (-13.0, -0.20), 0.34
     part, there = frame.part((-1.0, arch), x=BETWEEN_LUNGS_MM)
-    descending = circle(there.x - 24, there.y - there.spine_y + 13, radius * 0.92 + 0 * there.z)
+    descending = circle(there.x - 24, there.y - there.spine_y + 13, radius * sizes.descending_share + 0 * there.z)
     organs.add(descending, blood_hu, part)
     apart[part] = np.minimum(apart[part], descending - 3)
     part, there = frame.part((0.40, arch), x=BETWEEN_LUNGS_MM)
     _, y, x = _from(there, habitus, (0.0, ascending_at[1], ascending_at[0]))
-    organs.add(circle(x, y, radius * 1.22 + 0 * there.z), blood_hu, part)
+    organs.add(circle(x, y, radius * sizes.ascending_share + 0 * there.z), blood_hu, part)
     part, there = frame.part((arch - 0.12, arch + 0.14), x=BETWEEN_LUNGS_MM)
     top = (arch + 0.02, 0.12, 12.0)
     depth = habitus.chest_half_depth
@@ -164,29 +163,30 @@ def _vessels(habitus: Habitus, frame: Frame, organs: Organs, apart: Field, blood
         apart[part] = np.minimum(apart[part], tube - 3)
     part, there = frame.part((0.42, 0.68), x=BETWEEN_LUNGS_MM)
     for begin, end, size in (
-        ((0.46, -0.36, 12.0), (0.57, -0.02, 20.0), 12.0),  # trunk
-        ((0.56, -0.02, 18.0), (0.55, 0.06, -34.0), 9.5),  # right
-        ((0.57, -0.02, 20.0), (0.58, 0.14, 38.0), 9.0),  # left
-        ((0.44, 0.10, -34.0), (0.42, 0.10, 40.0), 6.0),  # lower veins into the left atrium
+        ((0.46, -0.36, 12.0), (0.57, -0.02, 20.0), sizes.pulmonary_trunk_mm),
+        ((0.56, -0.02, 18.0), (0.55, 0.06, -34.0), sizes.right_pulmonary_mm),
+        ((0.57, -0.02, 20.0), (0.58, 0.14, 38.0), sizes.left_pulmonary_mm),
+        ((0.44, 0.10, -34.0), (0.42, 0.10, 40.0), sizes.pulmonary_vein_mm),  # lower veins into the left atrium
     ):
         step = ((end[0] - begin[0]) * height, (end[1] - begin[1]) * depth, end[2] - begin[2])
         organs.add(capsule(_from(there, habitus, begin), step, size), blood_hu, part)
     part, there = frame.part((0.36, 0.86), x=BETWEEN_LUNGS_MM)
     _, y, x = _from(there, habitus, (0.0, -0.10, -31.0))
-    cava = circle(x, y, 8.5 + 0 * there.z)
+    cava = circle(x, y, sizes.superior_cava_mm + 0 * there.z)
     organs.add(cava, blood_hu, part)
     apart[part] = np.minimum(apart[part], cava - 2)
     part, there = frame.part((arch + 0.05, 2.0), x=BETWEEN_LUNGS_MM)
     for x_at, depth_at, size in (
-        (-14, -0.12, 6.0),
-        (5, 0.02, 4.0),
-        (19, 0.10, 4.5),
-        (-27, -0.22, 7.5),
-        (22, -0.26, 6.0),
+        (-14, -0.12, sizes.brachiocephalic_artery_mm),
+        (5, 0.02, sizes.carotid_mm),
+        (19, 0.10, sizes.subclavian_mm),
+        (-27, -0.22, sizes.right_brachiocephalic_vein_mm),
+        (22, -0.26, sizes.left_brachiocephalic_vein_mm),
     ):
         _, y, x = _from(there, habitus, (0.0, depth_at, float(x_at)))
         organs.add(circle(x, y, size + 0 * there.z), blood_hu, part)
     part, there = frame.part(x=BETWEEN_LUNGS_MM)
     behind_y = there.y - there.spine_y
-    organs.add(superellipse(there.x - 5, behind_y + 25, 8.0, 5.0), load_anatomy_settings().tissues.vessel_wall, part)
-    organs.add(circle(there.x + 7, behind_y + 17, 3.5), blood_hu, part)
+    oesophagus = superellipse(there.x - 5, behind_y + 25, *organ_sizes.oesophagus_mm)
+    organs.add(oesophagus, settings.tissues.vessel_wall, part)
+    organs.add(circle(there.x + 7, behind_y + 17, sizes.azygos_mm), blood_hu, part)

@@ -21,7 +21,6 @@ WEIGHT_DECIMALS = 12  # of the weights of places: their last bits differ between
 
 RIPPLE_REACH_MM = 30.0  # further out than this no irregularity carries a patch
 FAR_MM = 1000.0
-LARGEST_BRONCHUS_MM = 3.2  # radius; patches follow bronchi, not the trachea
 
 
 class PatchKind(Enum):
@@ -74,7 +73,7 @@ class _Places:
         self.lung_mm3 = len(self._inside) * float(np.prod(anatomy.grid.spacing_mm))
         at = tuple(self._inside.T)
         self._costal, self._height = -anatomy.thorax[at], anatomy.base_height[at]
-        self._bronchi = airways.between(0.0, LARGEST_BRONCHUS_MM)
+        self._bronchi = airways.between(0.0, settings.largest_bronchus_mm)
         top = anatomy.grid.origin_mm[0] + anatomy.grid.spacing_mm[0] * anatomy.grid.shape[0]
         self._bronchus_height = np.clip(self._bronchi.start[:, 0] / max(top, 1.0), 0, 1)
 
@@ -129,6 +128,8 @@ def draw_patches(
         return []
     places = _Places(plan, anatomy, airways, settings)
     radius = (3 * plan.consolidation * places.lung_mm3 / (4 * np.pi * plan.num_foci)) ** (1 / 3)
+    small, large = settings.radius
+    short, long = settings.stretch
     patches = []
     for _ in range(plan.num_foci):
         draws = rng.random(7)
@@ -136,15 +137,10 @@ def draw_patches(
             centre, along = places.bronchial(float(draws[1]), rng)
         else:
             centre, along = places.peripheral(float(draws[1]))
-        stretch = (0.75 + 0.55 * draws[2:5]) * (1 + (settings.bronchial_stretch - 1) * np.abs(along))
-        patches.append(
-            Patch(
-                _point(centre),
-                round(radius * (0.75 + 0.7 * draws[5]) / max(float(np.prod(stretch)), 0.1) ** (1 / 3), STABLE_DECIMALS),
-                _point(stretch),
-                _kind(plan, float(draws[6])),
-            )
-        )
+        stretch = (short + (long - short) * draws[2:5]) * (1 + (settings.bronchial_stretch - 1) * np.abs(along))
+        own = radius * (small + (large - small) * draws[5]) / max(float(np.prod(stretch)), 0.1) ** (1 / 3)
+        kind = _kind(plan, float(draws[6]))
+        patches.append(Patch(_point(centre), round(own, STABLE_DECIMALS), _point(stretch), kind))
     return patches
 
 

@@ -17,7 +17,6 @@ LOWEST_HU, HIGHEST_HU = -1024, 3071
 REACH = 2.5  # standard deviations that a smoothing reaches
 Edge = Literal["reflect", "wrap"]
 LEAST_PIXELS = 0.3  # smoothing by less is left out: it would change nothing
-METAL_PIXELS_MM2 = np.float32(14.0)  # the object's cross-section, mm squared
 NUM_PLANES = 12  # planes of noise made per scan; each slice mixes two of them, shifted at random
 MIX = (0.8, 0.6)  # shares of the two; their squares add up to 1
 
@@ -135,7 +134,7 @@ class _Scanner:
         if self._shift == 0 or not 0.02 < height < 0.5:
             return plane
         other = np.roll(plane, (self._shift, self._shift), axis=(0, 1))
-        return np.asarray(plane + np.float32(0.5) * self._near_heart * (other - plane))
+        return np.asarray(plane + np.float32(self._effects.ghost_share) * self._near_heart * (other - plane))
 
     def hardened(self, plane: Field, rows: slice, columns: slice) -> Field:
         """Cupping of soft tissue."""
@@ -151,8 +150,8 @@ class _Scanner:
         squared = x * x + y * y + np.float32(1)
         rays = (x * x - y * y) * x * y / (squared * squared)
         streaks = np.float32(self._effects.metal_streak_hu) * rays / (1 + np.sqrt(squared) / np.float32(25))
-        metal = np.float32(self._effects.metal_hu)
-        return np.asarray(np.where(squared < METAL_PIXELS_MM2, metal, plane + streaks * (plane > -990)))
+        is_metal = squared < np.float32(self._effects.metal_mm2)
+        return np.asarray(np.where(is_metal, np.float32(self._effects.metal_hu), plane + streaks * (plane > -990)))
 
     def noise(self, height: float) -> Field:
         """Noise of one slice: stronger, and running sideways, at the shoulders."""

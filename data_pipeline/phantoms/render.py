@@ -131,7 +131,7 @@ class Renderer:
     def _body(self, index: int, out: Field) -> tuple[Field, tuple[Field, Field]]:
         """Everything but lungs, vessels and airways; gives back the skin's distance and the noise in the body's box."""
         anatomy, width, place = self._in.anatomy, self._width, self._body_window
-        hu = self._settings.tissues
+        hu, varies, skin_mm = self._settings.tissues, self._settings.texture, self._settings.walls.skin_mm
 
         def sample(field: Field) -> Field:
             return self._sampler.slice(field, index, place)
@@ -144,13 +144,13 @@ class Renderer:
             gap = np.float32(self._in.habitus.cloth) + np.float32(1.3) * mottle
             window += self._thin_sheet(np.abs(body - np.maximum(gap, 1.5)), 0.7) * (np.float32(hu.cloth) - AIR_HU)
         muscle = sample(anatomy.muscle) + 4 * np.clip(np.abs(streaks) - np.float32(1.3), 0, 2)
-        tissue = np.float32(hu.fat) + np.float32(8) * streaks
-        tissue += coverage(muscle, width) * (np.float32(hu.muscle) + np.float32(5) * mottle - tissue)
+        tissue = np.float32(hu.fat) + np.float32(varies.fat_hu) * streaks
+        tissue += coverage(muscle, width) * (np.float32(hu.muscle) + np.float32(varies.muscle_hu) * mottle - tissue)
         organs = coverage(sample(anatomy.organs), width)
-        tissue += organs * (sample(anatomy.organ_hu) + np.float32(4) * streaks - tissue)
+        tissue += organs * (sample(anatomy.organ_hu) + np.float32(varies.organ_hu) * streaks - tissue)
         bones = coverage(sample(anatomy.bones), width)
-        tissue += bones * (sample(anatomy.bone_hu) * (1 + np.float32(0.08) * streaks) - tissue)
-        tissue += coverage(np.abs(body + 1) - 1, width) * (np.float32(hu.skin) - tissue)
+        tissue += bones * (sample(anatomy.bone_hu) * (1 + np.float32(varies.bone_share) * streaks) - tissue)
+        tissue += coverage(np.abs(body + skin_mm / 2) - skin_mm / 2, width) * (np.float32(hu.skin) - tissue)
         window += coverage(body, width) * (tissue - window)
         return body, (mottle, streaks)
 

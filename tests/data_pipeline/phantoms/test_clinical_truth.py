@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import pytest
 from lifelines import CoxPHFitter, KaplanMeierFitter
+from pydantic import ValidationError
 from sklearn.metrics import cohen_kappa_score
 
 from data_pipeline.phantoms import CohortSettings, Planted, draw_truths
-from data_pipeline.phantoms.clinical_settings import load_clinical_settings
+from data_pipeline.phantoms.clinical_settings import ClinicalSettings, load_clinical_settings
 from data_pipeline.phantoms.clinical_truth import Columns, ambiguity, draw_classes, draw_patients
 from data_pipeline.phantoms.disease_settings import load_disease_settings
 from data_pipeline.phantoms.follow_up import course_chances, severity
@@ -87,6 +89,21 @@ def test_death_follows_the_published_mortality_of_the_class(index: int) -> None:
     found = 1 - curve.survival_function_at_times(list(EDGES_DAYS[1:])).to_numpy()
     errors = 3.5 * np.sqrt(np.array(expected) * (1 - np.array(expected)) / 4000) + 0.01
     assert (np.abs(found - expected) < errors).all()
+
+
+@pytest.mark.parametrize(
+    ("periods", "message"),
+    [
+        ({"months": [3, 6, 12]}, "no mortality row 'mda5_modern' of 3 periods"),
+        ({"months": [6, 3, 12, 60]}, "rise"),
+        ({"late_months": 7}, "late_months 7.0 is one of them"),
+    ],
+)
+def test_periods_that_do_not_fit_the_mortality_are_refused(periods: dict[str, object], message: str) -> None:
+    rows = CLINICAL.model_dump(mode="json")
+    rows["periods"] |= periods
+    with pytest.raises(ValidationError, match=message):
+        ClinicalSettings.model_validate_json(json.dumps(rows))
 
 
 def test_treatment_eras_change_mda5_mortality_only() -> None:
