@@ -58,6 +58,12 @@ NETWORKS: dict[str, Network] = {
     "efficientnet_3d": ("efficientnet_3d", {}, True, {}),
     "segresnet_3d": ("segresnet_3d", {"init_filters": 8, "blocks_down": [1, 1, 2]}, True, {}),
     "slice_attention": ("slice_attention", {"architecture": "resnet18"}, True, {"learning_rate": 5e-4}),
+    "slice_attention, small": (
+        "slice_attention",
+        {"architecture": "mobilenet_v3_small"},
+        True,
+        {"learning_rate": 5e-4},
+    ),
 }
 
 

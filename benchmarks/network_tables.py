@@ -1,4 +1,4 @@
-"""The JSON files of `network_gpu.py` as Markdown tables.
+"""The JSON files of `network.py` as Markdown tables.
 
 python benchmarks/network_tables.py OUT
 """

@@ -36,7 +36,8 @@ FloatArray = NDArray[np.float64]
 
 FIRST_SEED = 200  # training sets 200, 201, ...: none of them was looked at while the head was designed (300 and up)
 TEST_SIZE = 2000
-LIGHT_RIDGE = 0.1  # a Cox model as it is usually fitted; the comparator above has the ridge that suits it best
+LIGHT_RIDGE = 0.1  # a Cox model as it is usually fitted; "Cox main" has the ridge that suits it best
+WHOLE_EMBEDDING = 16  # its components; "Cox main" sees the four that the head sees
 YEAR = np.array([365.25])
 PAGE = ROOT / "docs" / "benchmarks" / "prognosis.md"
 NUM_WORKERS = int(os.environ.get("BENCHMARK_WORKERS", "1"))
@@ -108,28 +109,31 @@ def measure_discrimination(job: Job) -> list[float]:
     main = cox_main(train.data)(test.data, SCORE_DAYS)
     curves = (head, main, oracle)
     scores = [uno_c(train.data, test.data, c) for c in curves] + [ibs(train.data, test.data, c) for c in curves]
-    light = cox_main(train.data, ridge=LIGHT_RIDGE)(test.data, SCORE_DAYS)
-    return [*scores, uno_c(train.data, test.data, light)]
+    for components in (4, WHOLE_EMBEDDING):
+        light = cox_main(train.data, components, LIGHT_RIDGE)(test.data, SCORE_DAYS)
+        scores.append(uno_c(train.data, test.data, light))
+    return scores
 
 
 def discrimination(scale: float) -> list[Line]:
     lines = []
-    for num_patients, sets, needed in ((100, 24, 0.30), (300, 12, 0.45), (1000, 10, 0.60)):
+    for num_patients, sets, needed in ((100, 100, 0.30), (300, 12, 0.45), (1000, 10, 0.60)):
         for name, variant in (("proportional", Variant()), ("no interaction", Variant(interactions=False))):
             jobs = [Job(variant, num_patients, s, quick()) for s in seeds(max(2, round(sets * scale)))]
             figures = repeat(measure_discrimination, jobs)
-            c_head, c_main, c_oracle, b_head, b_main, b_oracle, c_light = figures.mean(axis=0)
+            c_head, c_main, c_oracle, b_head, b_main, b_oracle, c_light, c_whole = figures.mean(axis=0)
             shown = f"{c_head:.3f} (Cox main {c_main:.3f}, truth {c_oracle:.3f})"
             lines.append(Line(name, num_patients, f"Uno C to 3 years, mean of {len(jobs)} sets", shown, "", ""))
             if name == "proportional":
-                gap = (c_head - c_main) / (c_oracle - c_main)
-                lines.append(
-                    Line(name, num_patients, "gap closed", f"{gap:.2f}", f">= {needed:.2f}", verdict(met=gap >= needed))
-                )
-                light = (c_head - c_light) / (c_oracle - c_light)
-                what = f"the same against Cox main with ridge {LIGHT_RIDGE} (C {c_light:.3f})"
-                met = verdict(met=light >= needed)
-                lines.append(Line(name, num_patients, what, f"{light:.2f}", f">= {needed:.2f}", met))
+                error = (figures[:, 0] - figures[:, 1]).std(ddof=1) / np.sqrt(len(jobs)) / (c_oracle - c_main)
+                for what, c_cox, note in (
+                    ("gap closed", c_main, f" (standard error {error:.2f})"),
+                    (f"the same, Cox with ridge {LIGHT_RIDGE} (C {c_light:.3f})", c_light, ""),
+                    (f"the same, Cox on the whole embedding, ridge {LIGHT_RIDGE} (C {c_whole:.3f})", c_whole, ""),
+                ):
+                    gap = (c_head - c_cox) / (c_oracle - c_cox)
+                    met = verdict(met=gap >= needed)
+                    lines.append(Line(name, num_patients, what, f"{gap:.2f}{note}", f">= {needed:.2f}", met))
                 shown = f"{b_head:.4f} (truth {b_oracle:.4f})"
                 met = verdict(met=b_head < b_main)
                 lines.append(Line(name, num_patients, "IBS", shown, f"< Cox main {b_main:.4f}", met))
@@ -453,8 +457,14 @@ sets of {TEST_SIZE} patients, means over training sets with seeds {FIRST_SEED}, 
 test sets are not those of training.
 
 Priors, weights and borrowing of the head were designed on sets with seeds 300 and up. The comparator "Cox main" has the
-ridge (10) that suits it best on these cohorts; the line below it repeats the gap for a Cox model with a ridge of
-{LIGHT_RIDGE}.
+ridge (10) that suits it best on these cohorts and sees the same four components of the embedding as the head; two lines
+below it repeat the gap for a Cox model with a ridge of {LIGHT_RIDGE}, on these components and on all {WHOLE_EMBEDDING}.
+
+At n = 100 the line is not met against either Cox model on four components. With one fixed strength for all sets,
+chosen with the answer in sight, the gap is 0.32 at most (60 sets with seeds 300 and up) and the cohort without
+interaction loses 0.012: about fifty events do not tell the two cohorts apart. The protocol that set the line reports
+a Cox model 0.092 below the truth at this size; the one here is 0.067 below it, on the same generator by its
+description, so the line is harder.
 """
 
 
