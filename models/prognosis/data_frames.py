@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from domain.errors import PrognosisDataError
 from domain.prognostic_data import PrognosticData
 
 MAX_SHOWN = 3  # values quoted in one message
+MISSPELT_LIKENESS = 0.85  # of an unknown column to a known one, 0 to 1 (difflib)
 
 
 def data_from_frame(
@@ -29,14 +31,14 @@ def data_from_frame(
 
     Args:
         frame: One row per patient. Absent columns are missing inputs; ``case_id``, ``patient_id`` and ``site`` may be
-            absent too.
+            absent too. Columns of other names are not looked at unless they look like a misspelt one.
         endpoint: Codes the outcome columns it names; None for patients to be predicted.
         antibodies: The shipped vocabulary where None.
         covariates: The shipped vocabulary where None; a cohort's own YAML for other covariates.
 
     Raises:
-        PrognosisDataError: Unknown states, levels or events, values out of range, and columns that look like a
-            covariate without a declared unit; every problem named at once.
+        PrognosisDataError: Unknown states, levels or events, values out of range or measured after the index CT, and
+            columns that look misspelt or like a covariate without a declared unit; every problem named at once.
     """
     panel, vocabulary = antibodies or load_antibody_vocabulary(), covariates or load_covariates()
     problems: list[str] = []
@@ -44,7 +46,7 @@ def data_from_frame(
     grades = np.array([_grades(frame, f"ab_{key}_grade", problems) for key in panel.keys], dtype=np.float64).T
     values = {entry.key: _values(frame, entry, problems) for entry in vocabulary.covariates}
     rows = [_row(values, index) for index in range(len(frame))]
-    problems += _undeclared_units(frame, vocabulary)
+    problems += [*_unknown_columns(frame, panel, vocabulary), *_late_inputs(frame, panel, vocabulary)]
     data = PrognosticData(
         case_ids=_texts(frame, "case_id") or tuple(f"row_{index:06d}" for index in range(len(frame))),
         antibody_keys=panel.keys,
@@ -128,15 +130,37 @@ def _row(values: Mapping[str, Sequence[CovariateValue | None]], index: int) -> d
     return {key: value for key, column in values.items() if (value := column[index]) is not None}
 
 
-def _undeclared_units(frame: pd.DataFrame, vocabulary: CovariateVocabulary) -> list[str]:
-    """Columns that name a covariate without its unit, or with one that is not declared."""
+def _unknown_columns(frame: pd.DataFrame, panel: AntibodyVocabulary, vocabulary: CovariateVocabulary) -> list[str]:
+    """Columns that would be silently left out: unknown antibodies, covariates without their unit, misspelt names."""
+    units = {entry.key: ", ".join(entry.columns_with_factor) for entry in vocabulary.covariates if entry.unit}
+    inputs = {column for entry in vocabulary.covariates for column in entry.columns_with_factor}
+    inputs |= {f"ab_{key}{what}" for key in panel.keys for what in ("", "_grade", "_assay")}
+    known = inputs | set(_day_columns(panel, vocabulary))
     problems = []
-    for column in map(str, frame.columns):
-        for entry in vocabulary.covariates:
-            named = column == entry.key or column.startswith(f"{entry.key}_")
-            if entry.unit and named and not any(column in e.columns_with_factor for e in vocabulary.covariates):
-                units = ", ".join(entry.columns_with_factor)
-                problems.append(f"{column}: the unit of {entry.key} is not declared; known columns: {units}")
+    for column in sorted(set(map(str, frame.columns)) - known):
+        without_unit = next((key for key in units if column == key or column.startswith(f"{key}_")), None)
+        if without_unit is not None:
+            named = f"the unit of {without_unit} is not declared; known columns: {units[without_unit]}"
+            problems.append(f"{column}: {named}")
+        elif alike := difflib.get_close_matches(column, known, n=1, cutoff=MISSPELT_LIKENESS):
+            problems.append(f"{column}: not known; is {alike[0]!r} meant?")
+        elif column.startswith("ab_"):
+            problems.append(f"{column}: unknown antibody; known: {', '.join(panel.keys)}")
+    return problems
+
+
+def _day_columns(panel: AntibodyVocabulary, vocabulary: CovariateVocabulary) -> list[str]:
+    return [f"{name}_day" for name in (*(f"ab_{key}" for key in panel.keys), *(c.key for c in vocabulary.covariates))]
+
+
+def _late_inputs(frame: pd.DataFrame, panel: AntibodyVocabulary, vocabulary: CovariateVocabulary) -> list[str]:
+    """Inputs of which a date says that the index CT was before them."""
+    problems = []
+    for column in _day_columns(panel, vocabulary):
+        days = pd.to_numeric(frame[column], errors="coerce") if column in frame else pd.Series(dtype=float)
+        if (late := int((days > 0).sum())) > 0:
+            what = f"{late} value(s) measured after the index CT, up to {days.max():g} days"
+            problems.append(f"{column}: {what}; only inputs up to the CT may be used")
     return problems
 
 

@@ -105,10 +105,21 @@ def test_another_declared_unit_gives_the_same_numbers() -> None:
         ({"ferritin": [1.0, 2.0, 3.0]}, "ferritin: the unit of ferritin is not declared"),
         ({"ferritin_ounces": [1.0, 2.0, 3.0]}, "ferritin_ounces: the unit of ferritin is not declared"),
         ({"event": ["death", "alive", "moved"]}, "unknown event(s) 'moved'"),
+        ({"feritin_ng_ml": [1.0, 2.0, 3.0]}, "feritin_ng_ml: not known; is 'ferritin_ng_ml' meant?"),
+        ({"ab_mda_5": ["", "", ""]}, "ab_mda_5: not known; is 'ab_mda5' meant?"),
+        ({"ab_asyalpha9": ["", "", ""]}, "ab_asyalpha9: unknown antibody"),
+        ({"ferritin_day": [0, -3, 12]}, "ferritin_day: 1 value(s) measured after the index CT, up to 12 days"),
+        ({"ab_mda5_day": [30, None, None]}, "ab_mda5_day: 1 value(s) measured after the index CT"),
     ],
 )
 def test_what_cannot_be_right_is_refused_by_name(columns: dict[str, list[object]], words: str) -> None:
     assert words in refusal(**columns)
+
+
+def test_days_before_the_ct_and_columns_of_ones_own_are_welcome() -> None:
+    plain = frame()
+    more = plain.assign(ferritin_day=-2, ab_mda5_day=[-400, None, 0], ward="b", embedding_1=0.5)
+    np.testing.assert_array_equal(data_from_frame(more).covariates, data_from_frame(plain).covariates)
 
 
 def test_a_missing_outcome_column_is_named() -> None:
