@@ -1,6 +1,6 @@
 """How hard, how fast and how knowable the synthetic patients are; figures for ``docs/benchmarks/phantoms.md``.
 
-python benchmarks/phantoms.py --only speed oracle difficulty --patients 200   (about 8 minutes on one idle core)
+python benchmarks/phantoms.py --only speed oracle truth difficulty --patients 200   (about 8 minutes on one idle core)
 """
 
 from __future__ import annotations
@@ -11,28 +11,34 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from lifelines import KaplanMeierFitter
 from lifelines.utils import concordance_index
 from numpy.typing import NDArray
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, roc_auc_score
+from sklearn.metrics import accuracy_score, cohen_kappa_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from data_pipeline.phantoms import CohortSettings, Planted, draw_truths, generate_cohort
+from data_pipeline.phantoms.clinical_settings import load_clinical_settings
+from data_pipeline.phantoms.clinical_truth import draw_patients
 from data_pipeline.phantoms.cohort import make_planned_scan, plan_scan
 from data_pipeline.phantoms.disease_plan import DIFFICULTIES
-from data_pipeline.phantoms.hazards import survival_and_incidence
+from data_pipeline.phantoms.hazards import EDGES_DAYS, HazardModel, event_time, survival_and_incidence
 from data_pipeline.quantitative.quantify import quantify
 from domain.patterns import PATTERNS
 from domain.quantities import NETWORK_QUANTITIES
 
 NUM_ORACLE_PATIENTS = 3000
+NUM_TRUTH_PATIENTS, NUM_OF_A_CLASS = 1500, 4000
+LAST_DAY = 4000.0  # of the Kaplan-Meier curves
 RISK_DAYS = 365.0
 
 
@@ -76,6 +82,35 @@ def measure_oracle(_: int) -> list[str]:
                 f"| {preset}, {name} | {len(truths)} | {events.sum()} | {concordance_index(times, -risk, events):.3f} "
                 f"| {concordance_index(times, -by_class, events):.3f} |"
             )
+    return rows
+
+
+def measure_truth(_: int) -> list[str]:
+    """Patterns, rapid courses, agreement of readers and Kaplan-Meier mortality beside what the YAML asks for."""
+    clinical, preset = load_clinical_settings(), "east_asia"
+    truths = draw_truths(CohortSettings(seed=77, num_patients=NUM_TRUTH_PATIENTS, preset=preset, num_readers=3))
+    prevalence = np.array([entry.prevalence[preset] for entry in clinical.classes])
+    asked = prevalence @ [[entry.patterns[pattern] for pattern in PATTERNS] for entry in clinical.classes]
+    patterns = np.array([str(truth.columns["pattern"]) for truth in truths])
+    rows = ["| quantity | asked | found |", "|---|---|---|"]
+    for pattern, share in zip(PATTERNS, asked, strict=True):
+        rows.append(f"| {pattern.value}, share | {share:.3f} | {(patterns == pattern.value).mean():.3f} |")
+    rapid = float(prevalence @ [entry.rapid for entry in clinical.classes])
+    found = np.mean([bool(truth.columns["rapid"]) for truth in truths])
+    rows.append(f"| rapid course, share | {rapid:.3f} | {found:.3f} |")
+    votes = [{name: vote.value for name, vote in truth.case.pattern_votes.items()} for truth in truths]
+    read = {name: [vote[name] for vote in votes] for name in votes[0]}
+    pairs = [cohen_kappa_score(read[one], read[other]) for one, other in combinations(read, 2)]
+    rows.append(f"| kappa of two readers | 0.45-0.60 | {min(pairs):.3f}-{max(pairs):.3f} |")
+    for index, entry in enumerate(clinical.classes):
+        rng = np.random.Generator(np.random.Philox(index))
+        columns = draw_patients(clinical, preset, np.full(NUM_OF_A_CLASS, index), rng)
+        hazards = HazardModel(clinical, preset).hazards(columns, np.zeros(NUM_OF_A_CLASS))
+        times = np.array([event_time(row[0], rng.random()) for row in hazards])
+        curve = KaplanMeierFitter().fit(np.minimum(times, LAST_DAY), times < LAST_DAY)
+        dead = 1 - curve.survival_function_at_times(list(EDGES_DAYS[1:])).to_numpy()
+        wanted = ", ".join(f"{value:.3f}" for value in clinical.dead_by(entry.mortality))
+        rows.append(f"| {entry.key}, dead by 3, 6, 12, 60 months | {wanted} | {', '.join(f'{v:.3f}' for v in dead)} |")
     return rows
 
 
@@ -123,6 +158,7 @@ def measure_difficulty(num_patients: int) -> list[str]:
 MEASURES: dict[str, Callable[[int], list[str]]] = {
     "speed": measure_speed,
     "oracle": measure_oracle,
+    "truth": measure_truth,
     "difficulty": measure_difficulty,
 }
 
