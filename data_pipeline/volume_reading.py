@@ -25,6 +25,9 @@ from domain.volume import Volume
 
 logger = logging.getLogger(__name__)
 
+# Reasons that lie in the machine. A decoder that crashed is none: damaged pixels do that every time.
+PASSING_CODES = frozenset({QualityCode.TIMED_OUT, QualityCode.OUT_OF_MEMORY, QualityCode.INTERNAL_ERROR})
+
 READERS: dict[str, Callable[..., RawVolume]] = {
     "dicom": read_dicom,
     "nifti": read_nifti,
@@ -83,17 +86,22 @@ def read_study(
         the code that ruled the first one out.
 
     Raises:
-        StudyError: No series of the study could be read: the reason of the first one.
+        StudyError: No series of the study could be read: the reason of the first one; or the machine failed at one of
+            them (memory, time, storage): another series must not stand for good because of a bad night.
     """
     rules = policy or load_policy()
     try:
         return series, _read_one(series, rules, num_workers=num_workers, headers=headers)
     except StudyError as error:
+        if error.code in PASSING_CODES:
+            raise
         first = error
     for place, other in enumerate(series.alternatives, start=1):
         try:
             volume = _read_one(other, rules, num_workers=num_workers)
         except StudyError as error:
+            if error.code in PASSING_CODES:
+                raise
             logger.info("a further series of the study failed too: %s", error.code.value)
             continue
         finding = _passed_over(first, place, rules)

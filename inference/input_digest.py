@@ -16,7 +16,7 @@ BLOCK_BYTES = 4096  # read at the head, the middle and the tail of each file: he
 
 
 def input_digest(task: StudyTask) -> str:
-    """Digest of the files of the series and of the row of the case table.
+    """Digest of the files of the series, the sizes of its alternatives and the row of the case table.
 
     Files count by size and by three blocks of their bytes, not by name or date: a copied folder has the same digest.
     A change elsewhere inside a file is caught by its date (see ``inference.ledger``).
@@ -25,12 +25,14 @@ def input_digest(task: StudyTask) -> str:
         OSError: A file vanished or cannot be read.
     """
     files = [_file_fingerprint(name) for name in task.series.files]
-    return digest_of({"files": files, "case": _case_facts(task.case)})
+    others = [[_size(name) for name in other.files] for other in task.series.alternatives]
+    return digest_of({"files": files, "alternatives": others, "case": _case_facts(task.case)})
 
 
 def newest_change(task: StudyTask) -> float:
     """Time of the last change to any source file, seconds since the epoch; 0 without files."""
-    return max((Path(_on_disk(name)).stat().st_mtime for name in task.series.files), default=0.0)
+    names = (name for series in (task.series, *task.series.alternatives) for name in series.files)
+    return max((Path(_on_disk(name)).stat().st_mtime for name in names), default=0.0)
 
 
 def _case_facts(case: Case | None) -> dict[str, object]:
@@ -44,6 +46,12 @@ def _case_facts(case: Case | None) -> dict[str, object]:
 def _on_disk(name: str) -> str:
     archive, separator, _ = name.partition(MEMBER_SEPARATOR)
     return archive if separator and not Path(name).exists() else name
+
+
+def _size(name: str) -> str | int:
+    """Size of a file; of an archive's member its size and check sum."""
+    path = Path(_on_disk(name))
+    return path.stat().st_size if str(path) == name else _file_fingerprint(name)
 
 
 def _file_fingerprint(name: str) -> str:

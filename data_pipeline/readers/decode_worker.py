@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.dicom_header import HeaderError, read_header
 from data_pipeline.dicom_images import Instance
-from data_pipeline.readers.pixel_errors import PixelError
+from data_pipeline.readers.pixel_errors import PixelError, cannot_read
 from data_pipeline.readers.slice_reading import read_slice_into
 from domain.findings import QualityCode
 
@@ -69,7 +69,7 @@ def _instance(source: str, frame_index: int) -> Instance:
     except HeaderError as error:
         raise PixelError(error.code or QualityCode.UNREADABLE, str(error)) from error
     except OSError as error:
-        raise PixelError(QualityCode.UNREADABLE, f"the file cannot be read: {type(error).__name__}") from error
+        raise cannot_read(error) from error
     if frame_index >= len(instances):
         raise PixelError(QualityCode.UNREADABLE, "the file changed since it was found")
     return instances[frame_index]

@@ -14,7 +14,7 @@ from data_pipeline.dicom_images import Instance
 from data_pipeline.geometry import GeometryError, build_stack, stack_affine
 from data_pipeline.quality import QualityPolicy, load_kernel_table, load_policy
 from data_pipeline.readers.decoder_process import decode_in_processes
-from data_pipeline.readers.pixel_errors import PixelError
+from data_pipeline.readers.pixel_errors import PixelError, cannot_read
 from data_pipeline.readers.raw_volume import RawVolume, digest_volume
 from data_pipeline.readers.slice_reading import SliceReport, read_slice_into
 from data_pipeline.transfer_syntaxes import PixelCodec, transfer_syntax
@@ -73,7 +73,7 @@ def _instances(series: SeriesRef, workers: int) -> list[Instance]:
         except HeaderError as error:
             raise PixelError(error.code or QualityCode.UNREADABLE, str(error)) from error
         except OSError as error:
-            raise PixelError(QualityCode.UNREADABLE, f"a file cannot be read: {type(error).__name__}") from error
+            raise cannot_read(error) from error
 
     with ThreadPoolExecutor(workers) as pool:
         found = list(pool.map(read_one, series.files))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from data_pipeline.quality import AIR_LIKE_HU, QualityPolicy
 from data_pipeline.readers.hounsfield import INT16, SliceFacts, StoredValues, to_hounsfield
 from data_pipeline.readers.nifti_header import READ_BYTES, NiftiHeader, parse_nifti_header
-from data_pipeline.readers.pixel_errors import PixelError
+from data_pipeline.readers.pixel_errors import PixelError, cannot_read
 from data_pipeline.readers.raw_volume import RawVolume, digest_volume
 from data_pipeline.readers.slice_reading import checksum_of
 from data_pipeline.readers.volume_header import volume_findings
@@ -43,8 +43,8 @@ def describe_nifti(source: str, policy: QualityPolicy) -> tuple[SeriesTable, tup
     except PixelError as error:
         return SeriesTable(1, 0, transfer_syntax="NIfTI"), (policy.finding(error.code, error.message),)
     except OSError as error:
-        message = f"the file cannot be read: {type(error).__name__}"
-        return SeriesTable(1, 0, transfer_syntax="NIfTI"), (policy.finding(QualityCode.UNREADABLE, message),)
+        problem = cannot_read(error)
+        return SeriesTable(1, 0, transfer_syntax="NIfTI"), (policy.finding(problem.code, problem.message),)
     spacing = header.affine.spacing_mm if header.affine is not None else (None, None, None)
     table = SeriesTable(
         num_files=1,
@@ -82,8 +82,8 @@ def read_nifti(series: SeriesRef, policy: QualityPolicy, *, num_workers: int | N
     except PixelError as error:
         raise StudyError(Stage.READ, error.code, error.message) from error
     except OSError as error:
-        message = f"the file cannot be read: {type(error).__name__}"
-        raise StudyError(Stage.READ, QualityCode.UNREADABLE, message) from error
+        problem = cannot_read(error)
+        raise StudyError(Stage.READ, problem.code, problem.message) from error
 
 
 def _read(source: str, policy: QualityPolicy) -> RawVolume:

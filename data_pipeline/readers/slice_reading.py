@@ -15,7 +15,7 @@ from data_pipeline.dicom_images import Instance
 from data_pipeline.readers.encapsulated import read_frame
 from data_pipeline.readers.hounsfield import StoredValues, to_hounsfield
 from data_pipeline.readers.pixel_codecs import decode_frame
-from data_pipeline.readers.pixel_errors import PixelError
+from data_pipeline.readers.pixel_errors import PixelError, cannot_read
 from data_pipeline.sources import is_member, read_span
 from data_pipeline.transfer_syntaxes import PixelCodec, transfer_syntax
 from domain.findings import QualityCode
@@ -55,7 +55,7 @@ def read_slice_into(instance: Instance, out: NDArray[np.int16]) -> SliceReport:
     try:
         raw = _stored_values(instance, out)
     except OSError as error:
-        raise PixelError(QualityCode.UNREADABLE, f"the file cannot be read: {type(error).__name__}") from error
+        raise cannot_read(error) from error
     facts = to_hounsfield(raw, out, rescale_of(instance))
     return SliceReport(facts.lowest_hu, facts.num_below_air, checksum_of(out))
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from data_pipeline import find_series, read_volume
+from data_pipeline import find_series, read_volume, volume_reading
 from data_pipeline.__main__ import main
+from data_pipeline.readers import slice_reading
 from data_pipeline.selection import SelectionOverrides
 from data_pipeline.volume_reading import read_study
 from domain.errors import StudyError
-from domain.findings import Decision, QualityCode
+from domain.findings import Decision, QualityCode, Stage
 from domain.records import SeriesRef
+from domain.volume import Volume
 
 MakeSeries = Callable[..., list[Path]]
 DOUBLE_RESCALE = {(0x0028, 0x1052): ("DS", -2048)}
@@ -67,6 +71,42 @@ def test_where_all_fail_the_first_reason_is_given(make_series: MakeSeries) -> No
     with pytest.raises(StudyError) as alone:
         read_volume(first)
     assert caught.value.code is alone.value.code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.ESTALE, "stale"), QualityCode.INTERNAL_ERROR),
+        (OSError(errno.EIO, "input/output"), QualityCode.INTERNAL_ERROR),
+        (PermissionError(errno.EACCES, "no"), QualityCode.UNREADABLE),
+    ],
+)
+def test_a_fault_of_the_storage_is_not_laid_on_the_scan(
+    study: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, code: QualityCode
+) -> None:
+    first = chosen(study)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(slice_reading, "_stored_values", fail)
+    with pytest.raises(StudyError) as caught:
+        read_study(first)
+    assert caught.value.code is code
+
+
+def test_a_series_that_failed_on_memory_is_not_replaced(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, read_one = chosen(study), volume_reading._read_one
+
+    def fail_once(series: SeriesRef, *args: Any, **options: Any) -> Volume:
+        if series.series_key == first.series_key:
+            raise StudyError(Stage.READ, QualityCode.OUT_OF_MEMORY, "the decoder was ended for lack of memory")
+        return read_one(series, *args, **options)
+
+    monkeypatch.setattr(volume_reading, "_read_one", fail_once)
+    with pytest.raises(StudyError) as caught:
+        read_study(first)
+    assert caught.value.code is QualityCode.OUT_OF_MEMORY
 
 
 def test_export_and_inspect_take_the_next_series_too(study: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,19 @@ def test_the_input_digest_sees_content_and_antibodies_but_not_the_file_name(tmp_
     assert input_digest(make_task(tmp_path, "a", "ok!")) != first
     case = Case("a", "p", antibodies={"mda5": AntibodyResult(AntibodyStatus.POSITIVE)})
     assert input_digest(StudyTask("b", moved.series, case)) != first
+
+
+def test_another_series_of_the_study_that_comes_or_changes_is_another_input(tmp_path: Path) -> None:
+    task = make_task(tmp_path, "a")
+    other = make_task(tmp_path, "b", "the second choice").series
+    with_other = replace(task, series=replace(task.series, alternatives=(other,)))
+    before = input_digest(with_other)
+    assert before != input_digest(task)
+    Path(other.files[0]).write_text("another second choice", encoding="utf-8")
+    assert input_digest(with_other) != before
+    later = Path(task.series.files[0]).stat().st_mtime + 10
+    os.utime(other.files[0], (later, later))
+    assert newest_change(with_other) == pytest.approx(later)
 
 
 def test_timings_survive_a_torn_last_line(tmp_path: Path) -> None:
