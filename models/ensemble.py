@@ -23,7 +23,7 @@ from torch import Tensor
 from domain.batch_keys import IMAGE, IMAGE_MASK, QUANTITATIVE
 from models.calibrator import Calibrator
 from models.devices import autocast, channels_last, place
-from models.evidence import cell_evidence, to_image_grid
+from models.evidence import evidence_from_maps, explained_maps
 from models.image_statistics import image_statistics
 from models.network import PatternNetwork
 
@@ -122,12 +122,9 @@ class Ensemble:
     def _pass(self, image: Tensor, quantity: Tensor, count: int, *, with_evidence: bool) -> list[NetworkOutput]:
         """One pass of all members over a full batch; outputs of its first ``count`` scans."""
         with fixed_kernels(), autocast(self.device):
-            maps = [self._features(member, image, with_evidence=with_evidence) for member in self.members]
+            maps = [explained_maps(member, image) for member in self.members]
             with torch.set_grad_enabled(with_evidence):
-                answers = [
-                    member.from_features(features, quantity)
-                    for member, features in zip(self.members, maps, strict=True)
-                ]
+                answers = [member.from_maps(each, quantity) for member, each in zip(self.members, maps, strict=True)]
             logits = stacked([answer["pattern_logits"] for answer in answers])  # (B, M, 4)
             embedding = stacked([answer["embedding"] for answer in answers])  # (B, M, D)
             patterns = [int(self.calibrator.probabilities(each.mean(axis=0)).argmax()) for each in logits]
@@ -145,18 +142,16 @@ class Ensemble:
             for row in range(count)
         ]
 
-    def _features(self, member: PatternNetwork, image: Tensor, *, with_evidence: bool) -> Tensor:
-        """The map (B, F, i, j, k) that the answer and the evidence are both made from."""
-        with torch.no_grad():
-            features = member.backbone.feature_map(image)
-        return features.detach().requires_grad_() if with_evidence and member.backbone.sees_image else features
-
     def _evidence(
-        self, image: Tensor, maps: Sequence[Tensor], answers: Sequence[Mapping[str, Tensor]], patterns: Sequence[int]
+        self,
+        image: Tensor,
+        maps: Sequence[Sequence[Tensor]],
+        answers: Sequence[Mapping[str, Tensor]],
+        patterns: Sequence[int],
     ) -> NDArray[np.float32] | None:
         grids = [
-            to_image_grid(cell_evidence(features, answer["pattern_logits"], patterns), image.shape[2:])
-            for member, features, answer in zip(self.members, maps, answers, strict=True)
+            evidence_from_maps(member, each, answer["pattern_logits"], patterns, image.shape[2:])
+            for member, each, answer in zip(self.members, maps, answers, strict=True)
             if member.backbone.sees_image
         ]
         if not grids:

@@ -43,37 +43,76 @@ def gradient_evidence(
     """
     if not network.backbone.sees_image:
         return None
-    with torch.no_grad():
-        features = network.backbone.feature_map(image)
-    features = features.detach().requires_grad_()
+    maps = explained_maps(network, image)
     with torch.enable_grad():
-        logits = network.from_features(features, quantitative)["pattern_logits"]
-        cells = cell_evidence(features, logits, [pattern_index])
-    return to_image_grid(cells, image.shape[2:])[0]
+        logits = network.from_maps(maps, quantitative)["pattern_logits"]
+    return evidence_from_maps(network, maps, logits, [pattern_index], image.shape[2:])[0]
 
 
-def cell_evidence(features: Tensor, logits: Tensor, pattern_indices: Sequence[int]) -> Tensor:
+def explained_maps(network: PatternNetwork, image: Tensor) -> list[Tensor]:
+    """The feature map (B, F, i, j, k) of each view, as leaves that take a gradient."""
+    with torch.no_grad():
+        maps = [network.backbone.feature_map(view) for view in network.views(image)]
+    return [features.detach().requires_grad_() for features in maps]
+
+
+def evidence_from_maps(
+    network: PatternNetwork,
+    maps: Sequence[Tensor],
+    logits: Tensor,
+    pattern_indices: Sequence[int],
+    shape: Sequence[int],
+) -> Tensor:
     """Features times the gradient of the log-probability of one pattern per scan.
 
     Args:
-        features: The map that ``logits`` were made from, with gradient. Shape (B, F, i, j, k).
-        logits: Shape (B, 4). Scans do not touch each other, so one sum over them gives every scan its own gradient.
+        network: Says where its cells lie.
+        maps: From ``explained_maps``; the second, where there is one, is of the mirror image.
+        logits: Made from them. Shape (B, 4). Scans do not touch each other, so one sum over them gives every scan its
+            own gradient.
         pattern_indices: Row of ``PATTERNS`` per scan.
+        shape: (I, J, K) of the network's input.
 
     Returns:
-        Shape (B, i, j, k), >= 0.
+        Shape (B, I, J, K), >= 0, each scan's largest value 1.
     """
     with torch.enable_grad():
         each = F.log_softmax(logits.float(), dim=1)
         score = torch.stack([row[index] for row, index in zip(each, pattern_indices, strict=True)]).sum()
-    (gradient,) = torch.autograd.grad(score, features)
-    return (features.detach() * gradient).sum(dim=1).clamp_min(0).float()
+    gradients = torch.autograd.grad(score, list(maps))
+    grids = [
+        to_image_grid(
+            (features.detach() * gradient).sum(dim=1).clamp_min(0).float(),
+            shape,
+            network.backbone.cell_stride,
+            network.backbone.cell_origin,
+        )
+        for features, gradient in zip(maps, gradients, strict=True)
+    ]
+    if len(grids) > 1:
+        grids[0] = grids[0] + grids[1].flip(1)
+    return torch.stack([scale_to_one(grid) for grid in grids[0]])
 
 
-def to_image_grid(cells: Tensor, shape: Sequence[int]) -> Tensor:
-    """Cells (B, i, j, k) on the network's grid ``shape`` = (I, J, K), each scan's largest value 1: (B, I, J, K)."""
-    grids = F.interpolate(cells[:, None], size=tuple(shape), mode="trilinear", align_corners=False)[:, 0]
-    return torch.stack([scale_to_one(grid) for grid in grids])
+def to_image_grid(cells: Tensor, shape: Sequence[int], stride: Sequence[int], origin: Sequence[float]) -> Tensor:
+    """Cells on the network's grid, linear between their centres; beyond the outermost centres the outermost value.
+
+    Args:
+        cells: Shape (B, i, j, k).
+        shape: (I, J, K).
+        stride: Voxels from one cell's centre to the next, per axis.
+        origin: Voxel on which the first cell is centred, per axis.
+
+    Returns:
+        Shape (B, I, J, K).
+    """
+    axes = []
+    for size, count, step, first in zip(shape, cells.shape[1:], stride, origin, strict=True):
+        place = (torch.arange(size, device=cells.device, dtype=torch.float32) - first) / step  # in cells
+        axes.append(2 * place / max(count - 1, 1) - 1)  # -1 and 1 are the centres of the outermost cells
+    grid = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], dim=-1)  # (I, J, K, 3), listed k, j, i
+    grid = grid.expand(len(cells), *grid.shape)
+    return F.grid_sample(cells[:, None], grid, mode="bilinear", padding_mode="border", align_corners=True)[:, 0]
 
 
 def scale_to_one(grid: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ B batch, C channels, I J K voxels, F pooled features, Q quantitative measures, D
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -124,14 +126,23 @@ class PatternNetwork(nn.Module):
             ``pattern_logits`` (B, 4), ``branch_logits`` (B, R, 4) of which they are the weighted sum, ``embedding``
             (B, D) in the axes of the ensemble, and ``image_features`` (B, F), F 0 without an image.
         """
-        output = self.from_features(self.backbone.feature_map(image), quantitative)
+        return self.from_maps([self.backbone.feature_map(view) for view in self.views(image)], quantitative)
+
+    def views(self, image: Tensor) -> tuple[Tensor, ...]:
+        """The scan, and its mirror image where the trained network answers with the mean over both."""
         if self.mirror_average and not self.training and self.backbone.sees_image:
-            mirrored = self.from_features(self.backbone.feature_map(image.flip(2)), quantitative)
-            output = {name: (value + mirrored[name]) / 2 for name, value in output.items()}
-        return output
+            return image, image.flip(2)
+        return (image,)
+
+    def from_maps(self, maps: Sequence[Tensor], quantitative: Tensor) -> dict[str, Tensor]:
+        """The part after the feature maps of all views, each (B, F, i, j, k): their mean answer."""
+        outputs = [self.from_features(features, quantitative) for features in maps]
+        if len(outputs) == 1:
+            return outputs[0]
+        return {name: torch.stack([each[name] for each in outputs]).mean(dim=0) for name in outputs[0]}
 
     def from_features(self, features: Tensor, quantitative: Tensor) -> dict[str, Tensor]:
-        """The part after the feature map (B, F, i, j, k); evidence maps take gradients here."""
+        """The part after one feature map (B, F, i, j, k); evidence maps take gradients here."""
         image_features = self.backbone.pool(features).float()  # (B, F)
         parts = [image_features] if self.backbone.sees_image else []
         if self.encoder is not None:

@@ -19,6 +19,9 @@ class Backbone(nn.Module, ABC):
     Attributes:
         num_features: Width of what ``pool`` returns; 0 for a backbone that does not look at the image.
         blocks: What ``feature_map`` runs, one after the other.
+        cell_stride: Voxels from the centre of one cell of the map to that of the next, along i, j, k.
+        cell_origin: Voxel on which the first cell is centred. Strided convolutions with even padding centre it on
+            voxel 0, not on the middle of its share of the field.
         source: The library's own module whose parameter names published weights carry; None for our own networks.
         recompute_blocks: Keep only what lies between blocks during training and compute the inside again on the way
             back: less memory for about a third more time.
@@ -26,6 +29,8 @@ class Backbone(nn.Module, ABC):
 
     num_features: int
     blocks: nn.Sequential
+    cell_stride: tuple[int, int, int] = (1, 1, 1)
+    cell_origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     source: nn.Module | None = None
     recompute_blocks: bool = False
 
@@ -64,11 +69,28 @@ class Backbone(nn.Module, ABC):
 
 
 class PooledBackbone(Backbone):
-    """Blocks, then mean and peak of the map."""
+    """Blocks, then mean and peak of the map.
 
-    def __init__(self, blocks: nn.Sequential, num_map_features: int, source: nn.Module | None = None) -> None:
+    Args:
+        blocks: To the map.
+        num_map_features: Its width.
+        stride: Of its cells, the same along all axes.
+        origin: Centre of its first cell, voxels.
+        source: See ``Backbone``.
+    """
+
+    def __init__(
+        self,
+        blocks: nn.Sequential,
+        num_map_features: int,
+        *,
+        stride: int,
+        origin: float = 0.0,
+        source: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.blocks = blocks
+        self.cell_stride, self.cell_origin = (stride,) * 3, (origin,) * 3
         self.num_features = 2 * num_map_features
         # Kept out of the registered submodules: its parameters are those of the blocks already.
         object.__setattr__(self, "source", source)

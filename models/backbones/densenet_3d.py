@@ -36,4 +36,6 @@ def build(params: Densenet3dParams, *, num_channels: int) -> Backbone:
     )
     blocks = nn.Sequential(OrderedDict([*network.features.named_children(), ("last_relu", nn.ReLU())]))
     num_features = network.class_layers.get_submodule("out").get_parameter("weight").shape[1]
-    return PooledBackbone(blocks, num_features, source=network)
+    stem_stride, stride = 4, 4 * 2 ** (len(params.block_config) - 1)
+    # Each transition averages pairs of cells, which moves the centre by half a cell of before.
+    return PooledBackbone(blocks, num_features, stride=stride, origin=(stride - stem_stride) / 2, source=network)

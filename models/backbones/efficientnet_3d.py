@@ -33,4 +33,5 @@ def build(params: Efficientnet3dParams, *, num_channels: int) -> Backbone:
     stem = nn.Sequential(network._conv_stem_padding, network._conv_stem, network._bn0, network._swish)
     last = nn.Sequential(network._conv_head_padding, network._conv_head, network._bn1, network._swish)
     blocks = nn.Sequential(stem, *network._blocks, last)
-    return PooledBackbone(blocks, network._fc.in_features, source=network)
+    # Its five halvings pad at the far side only: each moves the centre by one cell of before.
+    return PooledBackbone(blocks, network._fc.in_features, stride=32, origin=31.0, source=network)

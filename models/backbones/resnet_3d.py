@@ -51,4 +51,5 @@ def build(params: Resnet3dParams, *, num_channels: int) -> Backbone:
     if params.stem_pooling:
         stem.append(network.maxpool)
     blocks = nn.Sequential(nn.Sequential(*stem), network.layer1, network.layer2, network.layer3, network.layer4)
-    return PooledBackbone(blocks, widths[-1] * (4 if is_bottleneck else 1), source=network)
+    stride = params.stem_stride * (2 if params.stem_pooling else 1) * 8
+    return PooledBackbone(blocks, widths[-1] * (4 if is_bottleneck else 1), stride=stride, source=network)

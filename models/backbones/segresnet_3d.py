@@ -43,4 +43,5 @@ def build(params: Segresnet3dParams, *, num_channels: int) -> Backbone:
         norm=monai_norm(params.norm),
     )
     num_features = params.init_filters * 2 ** (len(params.blocks_down) - 1)
-    return PooledBackbone(nn.Sequential(LastLevel(encoder)), num_features, source=encoder)
+    stride = 2 ** (len(params.blocks_down) - 1)
+    return PooledBackbone(nn.Sequential(LastLevel(encoder)), num_features, stride=stride, source=encoder)

@@ -31,6 +31,8 @@ class SliceAttentionParams(Settings):
 class SliceAttention(Backbone):
     """Which slices speak is learnt; where they lie matters (NSIP is basal), how many there are does not."""
 
+    cell_stride = (32, 32, 1)  # of every torchvision trunk here
+
     def __init__(self, source: nn.Module, num_channels: int, attention_size: int) -> None:
         super().__init__()
         replace_first_convolution(source, num_channels)
@@ -100,4 +102,7 @@ def replace_first_convolution(network: nn.Module, num_channels: int) -> None:
 def build(params: SliceAttentionParams, *, num_channels: int) -> Backbone:
     """Build it with random weights; published ones are loaded by path (``models/pretrained.py``)."""
     network = getattr(torchvision.models, params.architecture)(weights=None)
-    return SliceAttention(network, num_channels, params.attention_size)
+    backbone = SliceAttention(network, num_channels, params.attention_size)
+    if params.architecture == "convnext_tiny":  # patches without padding: a cell is centred on its patch
+        backbone.cell_origin = (15.5, 15.5, 0.0)
+    return backbone

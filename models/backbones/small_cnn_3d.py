@@ -31,4 +31,4 @@ def build(params: SmallCnn3dParams, *, num_channels: int) -> Backbone:
         convolution = nn.Conv3d(incoming, outgoing, kernel_size=3, stride=stride, padding=1, bias=False)
         stages.append(nn.Sequential(convolution, nn.GroupNorm(4, outgoing), nn.GELU()))
         incoming = outgoing
-    return PooledBackbone(nn.Sequential(*stages), incoming)
+    return PooledBackbone(nn.Sequential(*stages), incoming, stride=2 ** min(params.num_stages, params.num_halvings))

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
+from torchvision.ops import SqueezeExcitation
 
 from domain.specs import ComponentSpec
 from models import backbones
-from models.backbones import BACKBONES
+from models.backbones import BACKBONES, Backbone
 
 
 def test_no_backbone_file_is_forgotten() -> None:
@@ -45,3 +48,54 @@ def test_torchvision_networks_take_our_channels(architecture: str) -> None:
     backbone = BACKBONES.build(spec, num_channels=4).eval()
     with torch.no_grad():
         assert backbone(torch.zeros(1, 4, 64, 64, 2)).shape == (1, backbone.num_features)
+
+
+FAR_REACHING = {nn.GroupNorm, nn.LayerNorm, nn.BatchNorm2d, SqueezeExcitation}
+
+
+def without_long_reach(module: nn.Module) -> None:
+    """Take out what lets a cell see the whole image: normalisation over it, squeeze and excitation."""
+    for name, child in module.named_children():
+        setattr(module, name, nn.Identity()) if type(child) in FAR_REACHING else without_long_reach(child)
+    if hasattr(module, "has_se"):
+        module.has_se = False
+
+
+def centre_of(backbone: Backbone, size: int, cell: int, other_axes: tuple[int, int]) -> float:
+    """Centroid along i of the gradient of one plane of cells: what it sees, voxels."""
+    seen = torch.zeros(size, dtype=torch.float64)
+    for _ in range(3):
+        image = torch.randn(1, 1, size, *other_axes, requires_grad=True)
+        backbone.feature_map(image)[0, :, cell].square().sum().backward()
+        assert image.grad is not None
+        seen += image.grad[0, 0].double().square().sum(dim=(1, 2))
+    return float((seen * torch.arange(size)).sum() / seen.sum())
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "size"),
+    [
+        ("small_cnn_3d", {}, 96),
+        ("small_cnn_3d", {"num_stages": 2, "num_halvings": 3}, 48),
+        ("resnet_3d", {"depth": 10, "width": 16}, 160),
+        ("resnet_3d", {"depth": 10, "width": 16, "stem_pooling": True}, 192),
+        ("segresnet_3d", {"init_filters": 8, "blocks_down": [1, 1, 2]}, 64),
+        ("densenet_3d", {"init_features": 16, "growth_rate": 16, "block_config": [3, 6, 6]}, 160),
+        ("efficientnet_3d", {}, 224),
+        ("slice_attention", {"architecture": "resnet18"}, 448),
+        ("slice_attention", {"architecture": "convnext_tiny"}, 448),
+    ],
+)
+def test_a_cell_lies_where_its_gradient_does(name: str, params: dict[str, Any], size: int) -> None:
+    torch.manual_seed(0)
+    backbone = BACKBONES.build(ComponentSpec(name=name, version=1, params=params), num_channels=1).eval()
+    without_long_reach(backbone)
+    stride, origin = backbone.cell_stride[0], backbone.cell_origin[0]
+    low, high = size // stride // 4, 3 * size // stride // 4
+    axes = (32, 1) if name == "slice_attention" else (32, 32)
+    found = [centre_of(backbone, size, cell, axes) for cell in (low, high)]
+    # What still reaches everywhere pulls both centroids towards the middle of the image by the same share.
+    local = (found[1] - found[0]) / (stride * (high - low))
+    middle = (sum(found) / 2 - (1 - local) * (size - 1) / 2) / local
+    assert local > 0.5
+    assert middle - stride * (low + high) / 2 == pytest.approx(origin, abs=0.1 * stride)

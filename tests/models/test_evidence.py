@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from domain import batch_keys
+from models.calibrator import Calibrator
 from models.cross_fitting import CrossFit
-from models.evidence import INSIDE_LUNGS, ZONES, gradient_evidence, to_grid, zone_shares
+from models.ensemble import Ensemble
+from models.evidence import INSIDE_LUNGS, ZONES, gradient_evidence, to_grid, to_image_grid, zone_shares
 from models.network import build_network
 from tests.models.conftest import NUM_QUANTITIES, small_spec
 
@@ -66,3 +68,35 @@ def test_resampling_to_the_same_grid_changes_nothing() -> None:
     evidence = np.random.default_rng(0).random((7, 5, 9)).astype(np.float32)
     affine = np.diag([2.0, 3.0, 4.0, 1.0])
     np.testing.assert_allclose(to_grid(evidence, affine, affine, evidence.shape), evidence, atol=1e-5)
+
+
+def test_a_cell_is_drawn_around_its_centre_and_a_scan_of_odd_size_too() -> None:
+    cells = torch.zeros(1, 5, 4, 3)
+    cells[0, 2, 1, 1] = 1.0
+    grid = to_image_grid(cells, (33, 30, 20), (8, 8, 8), (0.0, 3.5, 7.0))[0]
+    centre = [
+        float((grid.sum(dim=[a for a in range(3) if a != axis]) * torch.arange(grid.shape[axis])).sum() / grid.sum())
+        for axis in range(3)
+    ]
+    assert centre == pytest.approx([16.0, 11.5, 15.0], abs=0.6)
+    assert grid[16, 11, 15] > 0.9
+
+
+def test_a_mirrored_answer_is_the_same_in_use_as_in_training_and_its_map_lies_on_the_right_side() -> None:
+    torch.manual_seed(0)
+    spec = small_spec().model_copy(update={"mirror_average": True})
+    network = build_network(spec, 1, NUM_QUANTITIES).eval()
+    image, quantity = torch.rand(1, 24, 16, 16), torch.rand(NUM_QUANTITIES)
+    with torch.no_grad():
+        expected = network(image[None], quantity[None])["pattern_logits"][0]
+    ensemble = Ensemble([network], Calibrator(1.0, np.zeros(4)), torch.device("cpu"))
+    one, mirrored = (ensemble.run([view], [quantity])[0] for view in (image, image.flip(1)))
+    np.testing.assert_allclose(one.logits[0], expected.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(mirrored.logits, one.logits, rtol=1e-5)
+    assert one.evidence is not None
+    assert mirrored.evidence is not None
+    stride = network.backbone.cell_stride[0]  # cells of a mirror image lie up to a cell aside
+    assert (
+        np.corrcoef(one.evidence.sum((1, 2))[stride:-stride], mirrored.evidence[::-1].sum((1, 2))[stride:-stride])[0, 1]
+        > 0.9
+    )
