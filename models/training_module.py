@@ -104,7 +104,7 @@ class PatternModule(lightning.LightningModule):
         if stage == "train":
             loss = self.training_loss(batch)
         else:
-            finished = self._finished(batch)
+            finished = self._prepared(batch)
             loss = self._answer_loss(self._answers(finished)["pattern_logits"], finished, is_training=False)
         rows = len(batch[batch_keys.PATTERN_TARGET])
         self.log(f"{stage}_loss", loss, on_step=False, on_epoch=True, batch_size=rows, sync_dist=True)
@@ -112,9 +112,7 @@ class PatternModule(lightning.LightningModule):
 
     def training_loss(self, batch: Batch) -> Tensor:
         """Loss of a batch as the dataset gives it: finished, augmented, answered."""
-        batch = self._finished(batch)
-        if self.augment is not None and self.network.backbone.sees_image:
-            batch = self.augment(batch)
+        batch = self._prepared(batch, self.augment)
         output = self._answers(batch)
         each = [self._answer_loss(logits, batch, is_training=True) for logits in output["branch_logits"].unbind(1)]
         loss = torch.stack(each).mean()
@@ -135,10 +133,14 @@ class PatternModule(lightning.LightningModule):
             mean_row_weight=self.mean_row_weight if is_training else None,
         )
 
-    def _finished(self, batch: Batch) -> Batch:
-        if self.finish is None or not self.network.backbone.sees_image:
+    def _prepared(self, batch: Batch, augment: Augment | None = None) -> Batch:
+        """Finished and augmented in full precision: coordinates in bfloat16 are off by a quarter of a voxel."""
+        if not self.network.backbone.sees_image:
             return batch
-        return self.finish(batch)
+        with torch.autocast(batch[batch_keys.IMAGE].device.type, enabled=False):
+            for step in (self.finish, augment):
+                batch = batch if step is None else step(batch)
+        return batch
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """See ``shared_step``."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -8,7 +10,8 @@ from domain.errors import RegistryError, SettingsError
 from domain.specs import ComponentSpec, ModelSpec
 from models.backbones import BACKBONES
 from models.network import ComponentHead, build_network
-from tests.models.conftest import NUM_QUANTITIES, make_items, small_spec
+from models.training_module import PatternModule
+from tests.models.conftest import NUM_QUANTITIES, make_items, quick_settings, small_spec
 
 
 def test_every_backbone_builds_from_its_defaults_and_answers_with_the_promised_shapes() -> None:
@@ -62,3 +65,19 @@ def test_missing_measures_do_not_reach_the_logits_as_nan_and_do_change_them() ->
     missing = network(image, torch.full((1, NUM_QUANTITIES), torch.nan))["pattern_logits"]
     assert missing.isfinite().all()
     assert not torch.allclose(known, missing)
+
+
+def test_scans_are_augmented_in_full_precision_also_where_the_network_is_not(items: list[dict[str, Any]]) -> None:
+    seen: list[torch.dtype] = []
+
+    def augment(batch: dict[str, Any]) -> dict[str, Any]:
+        rows = batch[batch_keys.IMAGE].flatten(1)
+        seen.append((rows @ rows.T).dtype)
+        return batch
+
+    batch = torch.utils.data.default_collate(items[:4])
+    network = build_network(small_spec(), 1, NUM_QUANTITIES)
+    module = PatternModule(network, quick_settings(), batch[batch_keys.PATTERN_TARGET], augment=augment)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        module.training_loss(batch)
+    assert seen == [torch.float32]
