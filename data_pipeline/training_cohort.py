@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import multiprocessing
 import os
@@ -11,9 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from data_pipeline.case_matching import MatchedCase, match_cases
 from data_pipeline.dataset import GraphDataset, Sample
 from data_pipeline.discovery import survey
+from domain.batch_keys import IMAGE
 from domain.errors import InputError, StudyError
 from domain.findings import QualityCode
 from domain.patterns import vote_probabilities
@@ -71,17 +75,22 @@ def load_training_cohort(
 
     Raises:
         ScanFolderError: ``scans`` does not exist.
-        InputError: No case is usable.
+        InputError: No case is usable, or two patients have one scan.
     """
     matched = match_cases(cases, survey(scans).series, scans)
     rows = [row for row in matched if row.case is not None and row.case.scan is not None]
     kept: list[tuple[Case, Sample]] = []
     has_extents = any(case.extents_percent for case in cases)
     excluded: list[Exclusion] = []
-    problems = _fill_cache(rows, spec, cache_dir, num_processes)
-    for done, (row, problem) in enumerate(zip(rows, problems, strict=True), start=1):
+    patients: dict[str, Case] = {}
+    answers = _fill_cache(rows, spec, cache_dir, num_processes)
+    for done, (row, answer) in enumerate(zip(rows, answers, strict=True), start=1):
         assert row.case is not None
-        if problem is None and row.series is not None:
+        problem = answer if isinstance(answer, StudyError) else None
+        if isinstance(answer, str) and row.series is not None:
+            first = patients.setdefault(answer, row.case)
+            if first.patient_id != row.case.patient_id:
+                raise InputError(_same_scan(first, row.case))
             target = vote_probabilities(row.case.pattern_votes)
             kept.append((row.case, Sample(len(kept), row.series, target, extents_of(row.case) if has_extents else ())))
         elif problem is not None:
@@ -101,9 +110,9 @@ def extents_of(case: Case) -> tuple[float, ...]:
 
 def _fill_cache(
     rows: Sequence[MatchedCase], spec: PreprocessSpec, cache_dir: Path, num_processes: int | None
-) -> Iterator[StudyError | None]:
-    """Send every scan through the graph, in order; gives each row's problem, or None."""
-    work = partial(_problem_of, spec=spec, cache_dir=cache_dir)
+) -> Iterator[StudyError | str]:
+    """Send every scan through the graph, in order; gives a digest of each row's voxels, or its problem."""
+    work = partial(_through_the_graph, spec=spec, cache_dir=cache_dir)
     processes = min(num_processes or os.cpu_count() or 1, len(rows) // ROWS_WORTH_A_PROCESS)
     if processes < 2:
         yield from map(work, rows)
@@ -113,12 +122,19 @@ def _fill_cache(
         yield from pool.map(work, rows)
 
 
-def _problem_of(row: MatchedCase, *, spec: PreprocessSpec, cache_dir: Path) -> StudyError | None:
+def _same_scan(first: Case, second: Case) -> str:
+    return (
+        f"cases {first.case_id!r} and {second.case_id!r} have the same scan and different patient_id: one would "
+        "be trained on and the other judged by it; give both one patient_id, or correct the scan column"
+    )
+
+
+def _through_the_graph(row: MatchedCase, *, spec: PreprocessSpec, cache_dir: Path) -> StudyError | str:
     if row.problem is not None:
         return row.problem
     assert row.series is not None, "a row that names a scan has a series or a problem"
     try:
-        GraphDataset([Sample(0, row.series, vote_probabilities(()))], spec, cache_dir=cache_dir)[0]
+        item = GraphDataset([Sample(0, row.series, vote_probabilities(()))], spec, cache_dir=cache_dir)[0]
     except StudyError as problem:
         return problem
-    return None
+    return hashlib.sha256(np.ascontiguousarray(item[IMAGE]).tobytes()).hexdigest()
