@@ -49,7 +49,7 @@ from models.artefact import load_artefact
 from models.artefact_format import CohortSummary
 from models.artefact_writing import ArtefactParts, save_artefact, save_recalibrated
 from models.backbones import BACKBONES
-from models.belief import fit_belief
+from models.belief import cross_calibrated, fit_belief
 from models.cross_fit_blocks import with_image_blocks
 from models.cross_fitting import cross_fit
 from models.fitting import RunContext
@@ -155,14 +155,14 @@ def run(plan: Plan, progress: StepProgress) -> Path:
     )
     if not is_first_process():
         return plan.run_dir / MODEL_NAME  # under torchrun, the first process goes on alone
-    belief = fit_belief(fitted.outputs, [held_out for _, held_out in pairs])
-    probabilities = belief.calibrated(fitted.outputs)
+    held_out = [rows for _, rows in pairs]
+    belief = fit_belief(fitted.outputs, held_out)
+    probabilities = cross_calibrated(fitted.outputs, held_out)
 
     everyone = (*cohort.cases, *without_image(table, cohort))  # the head learns from rows without a scan, too
     tables = code_cohort(everyone, plan.words.antibodies, plan.words.covariates)
     data = with_image_blocks(tables, fitted, probabilities)
     heads = fit_heads(everyone, data, plan.words.endpoints, settings.prognosis, progress.say)
-    held_out = [rows for _, rows in pairs]
     columns = out_of_fold_columns(everyone, data, plan.words.endpoints[0], held_out, settings.prognosis)
     heads = with_event_time_intervals(heads, plan.words.endpoints[0], everyone, data, columns)
     predictions = pd.concat([image_columns(data), columns], axis=1).iloc[: len(cohort.cases)]

@@ -27,7 +27,7 @@ from evaluation.cohort import build_cohort
 from evaluation.shortcuts import find_shortcuts
 from models.abstention import coverage_accuracy_curve
 from models.batches import ResidentItems, make_loader
-from models.belief import Belief, fit_belief
+from models.belief import Belief, cross_calibrated, fit_belief
 from models.cross_fitting import CrossFit, cross_fit
 from models.fitting import RunContext
 from models.outputs import NetworkOutputs, gather_outputs
@@ -164,7 +164,9 @@ def run_job(job: Job, cohorts: dict[str, Cohort], device: torch.device) -> dict[
     run = RunContext(seed=1, finish=finish, augment=augment_of(job.augmentation))
     fitted = cross_fit(items, pairs, spec, settings, groups=[case.patient_id for case in training.cases], run=run)
     seconds = time.perf_counter() - started
-    belief = fit_belief(fitted.outputs, [held_out for _, held_out in pairs[:3]])
+    held_out = [rows for _, rows in pairs[:3]]
+    belief = fit_belief(fitted.outputs, held_out)
+    probabilities = cross_calibrated(fitted.outputs, held_out)
     result: dict[str, Any] = {
         "job": asdict(job),
         "num_training": len(training),
@@ -174,7 +176,7 @@ def run_job(job: Job, cohorts: dict[str, Cohort], device: torch.device) -> dict[
         "branch_weights": fitted.members[0].network.branch_weights.tolist(),
         "temperature": belief.calibrator.temperature,
         "last_loss": [member.history[-1]["train_loss"] for member in fitted.members],
-        "out_of_fold": judge(belief.calibrated(fitted.outputs), fitted.outputs, belief),
+        "out_of_fold": judge(probabilities, fitted.outputs, belief),
     }
     result["branches_out_of_fold"] = [
         macro_auc(fitted.outputs.branch_logits[:, branch], fitted.outputs.targets)
@@ -188,7 +190,7 @@ def run_job(job: Job, cohorts: dict[str, Cohort], device: torch.device) -> dict[
     if job.outside:
         result["outside"] = outside_scores(belief, said, job)
     if job.find_shortcuts:
-        result["cautions"] = shortcut_cautions(training, belief.calibrated(fitted.outputs))
+        result["cautions"] = shortcut_cautions(training, probabilities)
     return result
 
 

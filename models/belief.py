@@ -71,17 +71,26 @@ def fit_belief(
         set_level: Wanted coverage of prediction sets within each class.
         target_accuracy: Wanted accuracy among answered scans.
 
-    The calibrator that probabilities pass on their way to conformal sets and abstention is itself fitted without the
-    fold in question: four numbers fitted on N scans flatter the same N scans a little.
+    Conformal sets and abstention are fitted on ``cross_calibrated`` probabilities.
     """
-    cross_calibrated = np.zeros_like(outputs.logits)
+    probabilities = cross_calibrated(outputs, held_out)
+    return Belief(
+        fit_calibrator(outputs.logits, outputs.targets),
+        fit_conformal(probabilities, outputs.targets, level=set_level),
+        fit_abstention(probabilities, outputs.targets, target_accuracy=target_accuracy),
+        fit_out_of_distribution(outputs.embedding, outputs.quantitative, outputs.image_statistics, held_out=held_out),
+    )
+
+
+def cross_calibrated(outputs: NetworkOutputs, held_out: Sequence[NDArray[np.int64]]) -> FloatArray:
+    """Probabilities of training scans, each calibrated without its own fold. Shape (N, 4).
+
+    Four numbers fitted on N scans flatter the same N scans: what is judged or learnt from on training scans must use
+    these and not ``Belief.calibrated``, which is for scans that were never seen.
+    """
+    probabilities = np.zeros_like(outputs.logits)
     for rows in held_out:
         rest = np.setdiff1d(np.arange(len(outputs.logits)), rows)
         calibrator = fit_calibrator(outputs.logits[rest], outputs.targets[rest])
-        cross_calibrated[rows] = calibrator.probabilities(outputs.logits[rows])
-    return Belief(
-        fit_calibrator(outputs.logits, outputs.targets),
-        fit_conformal(cross_calibrated, outputs.targets, level=set_level),
-        fit_abstention(cross_calibrated, outputs.targets, target_accuracy=target_accuracy),
-        fit_out_of_distribution(outputs.embedding, outputs.quantitative, outputs.image_statistics, held_out=held_out),
-    )
+        probabilities[rows] = calibrator.probabilities(outputs.logits[rows])
+    return probabilities
