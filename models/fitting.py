@@ -21,6 +21,7 @@ from domain.whole_files import write_whole
 from models.batches import Finish, Items, keep_resident, make_loader, read_column, read_labels
 from models.network import PatternNetwork, build_network
 from models.pretrained import load_pretrained
+from models.quantitative_fit import fit_quantitative_branch
 from models.starting_point import find_starting_point
 from models.trainer import checkpoint_of, is_out_of_memory, make_trainer, out_of_memory_advice, quiet_lightning
 from models.training_callbacks import EarlyStop, EpochHistory, EpochSeed, Progress, ProgressReport, WeightAverage
@@ -121,6 +122,8 @@ def fit_member(
     targets, quantitative = read_labels(train_items)
     extents = read_column(train_items, batch_keys.AUXILIARY_TARGET)
     network = make_network(train_items, spec, settings, run, quantitative=quantitative)
+    if network.encoder is not None and network.backbone.sees_image:
+        fit_quantitative_branch(network, quantitative, targets, settings, run.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
         module = PatternModule(
@@ -152,7 +155,7 @@ def fit_member(
             raise
     best_epoch = keep_best_weights(network, callbacks)
     history = next(callback.rows for callback in callbacks if isinstance(callback, EpochHistory))
-    return FittedMember(network.cpu().eval(), tuple(history), best_epoch)
+    return FittedMember(network.cpu().eval().requires_grad_(), tuple(history), best_epoch)
 
 
 def started_settings(
