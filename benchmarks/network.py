@@ -142,24 +142,28 @@ def further_jobs(plan: Plan, best: Job) -> list[Job]:
 
     compared = {"num_training": plan.compare_train}
     jobs = [plain("compare", "small_cnn_3d, image alone", **compared)]
+    if "checks" in plan.sections:
+        tests = ("realistic_unseen", *(cell.name for cell in CELLS))
+        jobs.append(again("checks", tests=tests, outside=(*VARIANTS, "varied"), label=f"cells, {best.network}"))
+        jobs.append(plain("checks", "quantitative_only", tests=tests, label="cells, quantitative_only"))
+        jobs.append(again("checks", "shortcut", tests=(), find_shortcuts=True, label="shortcut"))
+    if "compare" in plan.sections:
+        jobs.append(again("compare", "hard", **compared))
+        jobs.append(plain("compare", "quantitative_only", "hard", **compared))
     if "curve" in plan.sections:
-        for size in (50, 100, 200, *([plan.train] if plan.compare_train else [])):
+        for size in {50, 100, 200} - {plan.compare_train}:
             jobs.append(again("curve", num_training=size))
             jobs.append(plain("curve", "quantitative_only", num_training=size))
     if "checks" in plan.sections:
-        elsewhere = (*VARIANTS, "varied")
-        jobs.append(again("checks", outside=elsewhere, label="elsewhere"))
         jobs.append(again("checks", mirror_average=True, label="mirror average"))
-        jobs.append(again("checks", "shortcut", tests=(), find_shortcuts=True, label="shortcut"))
-        jobs.append(again("checks", repeats=2, label="two repeats"))
-        cells = tuple(cell.name for cell in CELLS)
-        jobs.append(again("checks", tests=cells, label=f"cells, {best.network}"))
-        jobs.append(plain("checks", "quantitative_only", tests=cells, label="cells, quantitative_only"))
     if "compare" in plan.sections:
-        others = dict.fromkeys(job.network for job in candidates(plan) if job.network != best.network)
-        jobs.append(again("compare", "hard", **compared))
-        jobs += [plain("compare", network, "hard", **compared) for network in (*others, "small_cnn_3d, image alone")]
-        jobs += [plain("compare", network, **compared) for network in ("segresnet_3d", "efficientnet_3d")]
+        others = {
+            job.network: job for job in candidates(plan) if job.network not in (best.network, "quantitative_only")
+        }
+        jobs += [plain("compare", network, "hard", **compared) for network in ("small_cnn_3d, image alone", *others)]
+    if not plan.compare_train:  # the whole cohort for everyone: there is a GPU
+        jobs.append(again("checks", repeats=2, label="two repeats"))
+        jobs += [plain("compare", network) for network in ("segresnet_3d", "efficientnet_3d")]
     return jobs
 
 
@@ -168,9 +172,13 @@ def cohort_path(plan: Plan, name: str, graph: str) -> Path:
 
 
 def generate(plan: Plan, graphs: Sequence[str]) -> None:
-    """Make every cohort and leave it as a file; an empty file where no scan of it has lungs."""
+    """Make every cohort that is not there yet and leave it as a file; an empty file where no scan of it has lungs."""
     facts: dict[str, Any] = {}
-    wanted = wanted_cohorts(plan)
+    wanted = {
+        name: cohort
+        for name, cohort in wanted_cohorts(plan).items()
+        if not all(cohort_path(plan, name, graph).exists() for graph in graphs)
+    }
     for name, by_graph, scans in make_cohorts(wanted, graphs, processes=plan.processes, say=say):
         for graph in graphs:
             path = cohort_path(plan, name, graph)
@@ -243,7 +251,9 @@ STARTED = time.time()
 def read_plan(argv: Sequence[str] | None) -> Plan:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the JSON files")
-    parser.add_argument("--work", type=Path, default=Path("/tmp/networks"), help="folder for cohorts")
+    parser.add_argument(
+        "--work", type=Path, default=Path("/tmp/networks"), help="folder for cohorts; kept, for the same options only"
+    )
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--size", default="small", choices=("tiny", "small"))
     parser.add_argument("--train", type=int, default=400)
@@ -295,9 +305,11 @@ def train_all(
 ) -> None:
     """Candidates, the choice, then everything else; files are written again whenever a job is done."""
     tasks, results = queues
+    waiting, has_chosen = len(first), bool(plan.checked)
+    if plan.checked:  # known beforehand: the large candidates can come last
+        waiting += put_further(plan, chosen(plan, first, ()), tasks)
     for job in first:
         tasks.put(job)
-    waiting, has_chosen = len(first), False
     by_section: dict[str, list[Any]] = {}
     choose_at = STARTED + CHOICE_SHARE * plan.budget_s
     while waiting:
@@ -322,7 +334,7 @@ def train_all(
 
 def put_further(plan: Plan, best: Job, tasks: Any) -> int:
     """Queue everything after the choice; gives the number of jobs."""
-    say(f"best out of fold: {best.label}")
+    say(f"curve and checks with {best.label}")
     later = further_jobs(plan, best)
     for job in later:
         tasks.put(job)
