@@ -27,6 +27,7 @@ POLL_S = 0.2  # how often limits are looked at; results are taken as soon as the
 MAX_START_FAILURES = 3  # processes in a row that die before they are ready
 
 NumberedStudy = tuple[int, StudyTask]
+Source = Iterator[NumberedStudy | None]  # None: a study that needs no run was passed; the workers may want to be heard
 OnResult = Callable[[int, CaseResult], None]
 
 
@@ -82,9 +83,10 @@ class LocalEngine:
         self._tried_alone: set[int] = set()
         self._in_hand: dict[int, StudyTask] = {}
         self._start_failures = 0
+        self._is_searching = False  # the source has not given all that there is room for
         self._on_result: OnResult = _drop
 
-    def run(self, studies: Iterable[NumberedStudy], on_result: OnResult) -> None:
+    def run(self, studies: Iterable[NumberedStudy | None], on_result: OnResult) -> None:
         """Run all studies; ``on_result`` is called in this thread, in the order of completion.
 
         Raises:
@@ -107,17 +109,16 @@ class LocalEngine:
 
     # ---------------------------------------------------------------------------------------- handing out
 
-    def _hand_out(self, source: Iterator[NumberedStudy]) -> bool:
+    def _hand_out(self, source: Source) -> bool:
         """Give every worker with room a study and start workers as needed; tells whether anything is left to give."""
-        while len(self._waiting) < len(self._workers) and (study := next(source, None)) is not None:
-            self._waiting.append(study)
+        self._is_searching = take_studies(source, self._waiting, len(self._workers))
         self._start_workers()
         for worker in self._living():
             while worker.has_room and (study := self._next_for(worker)) is not None:
                 index, task = study
                 self._in_hand[index] = task
                 worker.give(index, task)
-        return bool(self._waiting or self._suspects)
+        return bool(self._waiting or self._suspects or self._is_searching)
 
     def _next_for(self, worker: WorkerHandle) -> NumberedStudy | None:
         if self._tried_alone & worker.clocks.keys():
@@ -151,7 +152,7 @@ class LocalEngine:
     def _listen(self) -> None:
         workers = {worker.connection: worker for worker in self._living()}
         owners = self._owners.by_connection() if self._owners is not None else {}
-        for connection in wait([*workers, *owners], timeout=POLL_S):
+        for connection in wait([*workers, *owners], timeout=0 if self._is_searching else POLL_S):
             if connection in owners:
                 _hear_owner(owners[connection])
                 continue
@@ -230,6 +231,24 @@ class LocalEngine:
         for worker in self._living():
             worker.stop()
         self._workers = [None] * len(self._workers)
+
+
+def take_studies(source: Source, waiting: deque[NumberedStudy], enough: int) -> bool:
+    """Fill the line of waiting studies from the source.
+
+    Returns:
+        True where the source asked for a pause: to be called again at once, after the workers were heard. Their clocks
+        would else count the search as work.
+    """
+    while len(waiting) < enough:
+        try:
+            study = next(source)
+        except StopIteration:
+            return False
+        if study is None:
+            return True
+        waiting.append(study)
+    return False
 
 
 def _make_client_worker(make_worker: MakeClientWorker, address: StageAddress) -> Worker:

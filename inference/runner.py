@@ -70,11 +70,12 @@ class _Run:
     stage_seconds: Counter[str] = field(default_factory=Counter)
     num_resumed: int = 0
 
-    def undone(self) -> Iterator[NumberedStudy]:
-        """Studies that need a run; those that do not are counted on the way."""
+    def undone(self) -> Iterator[NumberedStudy | None]:
+        """Studies that need a run; None for each that does not, so that the workers are heard in between."""
         for index, task in enumerate(self.studies):
             if isinstance(task, CaseResult):
                 self._take_settled(index, task)
+                yield None
                 continue
             try:
                 digest, changed = input_digest(task), newest_change(task)
@@ -82,6 +83,7 @@ class _Run:
                 self.input_digests[index] = ""
                 message = "A file of this study vanished or cannot be read."
                 self.finish(index, failed_result(task, Failure(Stage.READ, QualityCode.UNREADABLE, message)))
+                yield None
                 continue
             self.input_digests[index] = digest
             done = self.ledger.find_done(task.case_key, digest, changed)
@@ -90,6 +92,7 @@ class _Run:
             else:
                 self.num_resumed += 1
                 self._count(index, done, was_done=True)
+                yield None
 
     def _take_settled(self, index: int, result: CaseResult) -> None:
         digest = digest_of(result.model_dump(mode="json", exclude={"seconds"}))
@@ -219,7 +222,7 @@ def _execute(
 
 def _run_here(run: _Run, make_worker: MakeWorker) -> None:
     worker = None
-    for index, task in run.undone():
+    for index, task in filter(None, run.undone()):
         worker = worker or make_worker()
         begin = time.perf_counter()
         result = guarded(task, lambda task=task, worker=worker: worker(task))  # type: ignore[misc]

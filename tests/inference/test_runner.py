@@ -15,9 +15,10 @@ from runner_workers import make_task
 
 from domain.errors import ExitCode, InputError, OutputFolderError
 from domain.findings import QualityCode
-from domain.records import CaseResult, CaseStatus
+from domain.records import CaseResult, CaseStatus, StudyTask
 from domain.settings import InferSettings
 from inference import RunOptions, RunSummary, StudyFinished, run_studies
+from inference.input_digest import input_digest
 from inference.local_engine import WorkerStartError
 from inference.runner import Study
 
@@ -199,6 +200,23 @@ def test_reading_overlaps_with_computing_and_a_crash_costs_only_its_own_study(tm
     summary = run_studies(tasks, runner_workers.make_staged_worker, tmp_path / "out", settings, DIGESTS)
     codes = [result.failure_code for result in summary.results()]
     assert codes == [None, None, None, QualityCode.DECODER_CRASHED, None, QualityCode.MISSING_SLICES]
+
+
+def test_looking_through_what_is_done_takes_no_time_from_a_running_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = [make_task(tmp_path / "in", f"done{index:02d}") for index in range(15)]
+    run(done, tmp_path / "out", options=IN_PROCESS)
+
+    def slowly(task: StudyTask) -> str:
+        time.sleep(0.15)
+        return input_digest(task)
+
+    monkeypatch.setattr("inference.runner.input_digest", slowly)
+    settings = InferSettings(num_workers=1, study_timeout_s=1.2, device="cpu")
+    tasks = [make_task(tmp_path / "in", "a"), *done]
+    summary = run_studies(tasks, runner_workers.make_staged_worker, tmp_path / "out", settings, DIGESTS)
+    assert (summary.num_resumed, summary.counts) == (15, {CaseStatus.PREDICTED: 16})
 
 
 PROGRAM = """
