@@ -43,7 +43,7 @@ from inference.merging import merge_runs
 from inference.private_files import case_key, open_log, run_secret, write_keys, write_series
 from inference.results import make_result, refused
 from inference.run_facts import Results, run_facts
-from inference.run_summary import RunSummary, StudyFinished
+from inference.run_summary import RunEndedError, RunSummary, StudyFinished
 from inference.runner import RunOptions, Study, readers_per_worker, run_studies
 from inference.shared_stage import MakeHandler, StageClient
 from inference.worker import MakeClientWorker, MakeWorker, StagedWorker, StageWork
@@ -325,12 +325,18 @@ class Session:
                 progress=self._show,
                 options=RunOptions(shard=args.shard, make_handler=make_handler),
             )
+        except RunEndedError as ended:
+            self._report(ended.summary)
+            raise
         finally:
             logging.getLogger().removeHandler(log)
             log.close()
-        if args.shard is None:  # parts may share a folder; `--merge` writes their tables once all are there
-            write_reports(args.out, summary, self.settings)
+        self._report(summary)
         return summary
+
+    def _report(self, summary: RunSummary) -> None:
+        if self.args.shard is None:  # parts may share a folder; `--merge` writes their tables once all are there
+            write_reports(self.args.out, summary, self.settings)
 
     def run_round(self, keep: KeepStudies) -> None:
         """One look at a folder that scans arrive in; an empty folder is no error here."""

@@ -72,15 +72,15 @@ class Ledger:
         try:
             written = path.stat().st_mtime
             result = result_from_json(path.read_text(encoding="utf-8"))
+            expected = {**self.digests, INPUT: input_digest}
+            same = result.case_key == case_key and expected.items() <= result.digests.items()
+            fresh = newest_change <= written and result.failure_code not in TRANSIENT_CODES
+            return result if same and fresh and self._has_its_pictures(result) else None
         except FileNotFoundError:
             return None
-        except (DamagedResultError, UnicodeDecodeError) as problem:
+        except (DamagedResultError, UnicodeDecodeError, OSError) as problem:  # a disk may give a file and fail over it
             logger.warning("case %s: %s; it is run again", case_key, problem)
             return None
-        expected = {**self.digests, INPUT: input_digest}
-        same = result.case_key == case_key and expected.items() <= result.digests.items()
-        fresh = newest_change <= written and result.failure_code not in TRANSIENT_CODES
-        return result if same and fresh and self._has_its_pictures(result) else None
 
     def record(self, result: CaseResult, input_digest: str) -> CaseResult:
         """Write a result and append its timings; gives the result as written, digests included.

@@ -83,6 +83,7 @@ class LocalEngine:
         self._tried_alone: set[int] = set()
         self._in_hand: dict[int, StudyTask] = {}
         self._start_failures = 0
+        self._start_problem = ""  # what the last worker that could not be made said of it
         self._is_searching = False  # the source has not given all that there is room for
         self._on_result: OnResult = _drop
 
@@ -169,8 +170,8 @@ class LocalEngine:
         if said is Say.READY:
             worker.is_ready, worker.capacity = True, rest[0]
             self._start_failures = 0
-        elif said is Say.BROKEN:
-            raise _start_error(*rest)
+        elif said is Say.BROKEN:  # the process ends by itself: it counts as one that died while it started
+            self._start_problem = _start_problem(*rest)
         elif said is Say.BEGAN:
             worker.clocks[rest[0]].start()
         elif said is Say.WAITS:
@@ -217,7 +218,9 @@ class LocalEngine:
         if not worker.is_ready:
             self._start_failures += 1
             if self._start_failures >= MAX_START_FAILURES:
-                raise WorkerStartError(f"the worker process dies while it starts (exit code {exit_code})")
+                died = f"the worker process dies while it starts (exit code {exit_code})"
+                raise WorkerStartError(self._start_problem or died)
+            self._start_problem = ""
         for index, clock in worker.clocks.items():
             task = self._in_hand[index]
             if index in self._tried_alone:
@@ -261,19 +264,27 @@ def _hear_owner(owner: StageOwner) -> None:
     try:
         said, *rest = owner.connection.recv()
     except (EOFError, OSError):
+        problem, owner.start_problem = owner.start_problem, ""
         if not owner.restart():
-            raise WorkerStartError("the process that runs the network dies while it starts") from None
+            raise WorkerStartError(problem or "the process that runs the network dies while it starts") from None
         return
     if said is Say.READY:
         owner.is_ready = True
     elif said is Say.BROKEN:
-        raise _start_error(*rest)
+        owner.start_problem = _start_problem(*rest)
     elif said is Say.LOG:
         _relay(*rest)
 
 
-def _start_error(text: str, is_users_mistake: bool) -> WorkerStartError:  # noqa: FBT001 - as it comes in the message
-    return WorkerStartError(text if is_users_mistake else f"the worker cannot be made: {text}; see the private log")
+def _start_problem(text: str, is_users_mistake: bool) -> str:  # noqa: FBT001 - as it comes in the message
+    """What to say of a worker that could not be made, should it never be made.
+
+    Raises:
+        WorkerStartError: The user has to mend something first: trying again is of no use.
+    """
+    if is_users_mistake:
+        raise WorkerStartError(text)
+    return f"the worker cannot be made: {text}; see the private log"
 
 
 def _relay(level: int, name: str, text: str, traceback: str) -> None:

@@ -22,11 +22,11 @@ from domain.specs import digest_of
 from inference.failures import Failure, failed_result
 from inference.input_digest import input_digest, newest_change
 from inference.ledger import Ledger
-from inference.local_engine import Limits, LocalEngine, NumberedStudy
+from inference.local_engine import Limits, LocalEngine, NumberedStudy, WorkerStartError
 from inference.machine import choose_num_workers, num_cores, planned_gib, visible_gpus
 from inference.output_lock import locked_output
 from inference.ray_engine import RayEngine
-from inference.run_summary import RunSummary, StudyFinished
+from inference.run_summary import RunEndedError, RunSummary, StudyFinished
 from inference.shared_stage import MakeHandler
 from inference.worker import MakeClientWorker, MakeWorker, guarded
 
@@ -79,7 +79,8 @@ class _Run:
                 continue
             try:
                 digest, changed = input_digest(task), newest_change(task)
-            except (OSError, KeyError):
+            except Exception:  # the isolation border: what a damaged file raises must not end the run
+                logger.warning("case %s: its files cannot be read", task.case_key, exc_info=True)
                 self.input_digests[index] = ""
                 message = "A file of this study vanished or cannot be read."
                 self.finish(index, failed_result(task, Failure(Stage.READ, QualityCode.UNREADABLE, message)))
@@ -157,6 +158,7 @@ def run_studies(
 
     Raises:
         InputError: Two studies have the same key, or workers cannot be made.
+        RunEndedError: Workers cannot be made any more, after some studies were done.
         OutputFolderError: The folder is held by another run, or cannot be written (any more).
     """
     everything = _checked(tasks)
@@ -164,7 +166,7 @@ def run_studies(
     start = time.perf_counter()
     run = _Run(mine, Ledger(out_dir, digests, shard=options.shard_name), progress)
     num_workers = 0 if options.in_process else num_processes(mine, settings)
-    was_interrupted = False
+    was_interrupted, ended = False, None
     with locked_output(out_dir, shard=options.shard_name), _terminate_as_interrupt():
         if options.shard is None:
             run.ledger.clean()
@@ -173,7 +175,11 @@ def run_studies(
             _execute(run, make_worker, settings, num_workers, options.make_handler)
         except KeyboardInterrupt:
             was_interrupted = True
-    return RunSummary(
+        except WorkerStartError as error:
+            if len(run.statuses) == run.num_resumed:
+                raise  # nothing new to tell: tables of an earlier run stay as they are
+            ended = error
+    summary = RunSummary(
         out_dir=out_dir,
         case_keys=tuple(mine[index].case_key for index in sorted(run.statuses)),
         counts=Counter(run.statuses.values()),
@@ -183,6 +189,10 @@ def run_studies(
         num_workers=num_workers,
         was_interrupted=was_interrupted,
     )
+    if ended is not None:
+        done = f"{len(run.statuses)} of {len(mine)} studies are done and kept: run the same command again to go on"
+        raise RunEndedError(f"{ended}; {done}", summary) from ended
+    return summary
 
 
 def select_shard(studies: Sequence[Study], shard: tuple[int, int] | None) -> Sequence[Study]:

@@ -22,6 +22,7 @@ class StageOwner:
     def __init__(self, setup: StageSetup) -> None:
         self.setup = setup
         self.num_failed_starts = 0
+        self.start_problem = ""  # why its handler could not be made, where it said so
         self._start()
 
     def _start(self) -> None:

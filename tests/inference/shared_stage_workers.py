@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,19 @@ def make_three_stages(client: StageClient) -> ThreeStages:
 
 def make_broken_handler() -> Doubler:
     raise ArtefactError("the model has a changed byte")
+
+
+@dataclass(frozen=True)
+class UnsteadyDoublerMaker:
+    """Fails the first time."""
+
+    flag: Path
+
+    def __call__(self) -> Doubler:
+        if self.flag.exists():
+            return Doubler()
+        self.flag.touch()
+        raise OSError("stale file handle")
 
 
 def make_dying_handler() -> Doubler:

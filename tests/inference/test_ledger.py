@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import random
 from pathlib import Path
@@ -57,6 +58,23 @@ def test_a_study_whose_picture_is_damaged_is_not_done(tmp_path: Path, damage: st
     ledger, task, digest = recorded(tmp_path)
     picture = ledger.cases_dir / "a_axial.png"
     picture.write_bytes(b"pictura") if damage == "changed" else picture.unlink()
+    assert not is_done(ledger, task, digest)
+
+
+@pytest.mark.parametrize("name", ["a.json", "a_axial.png"])
+def test_a_study_whose_files_the_disk_does_not_give_is_not_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    ledger, task, digest = recorded(tmp_path)
+    read = Path.read_bytes
+
+    def stale(path: Path, *arguments: str, **named: str) -> bytes:
+        if path.name == name:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    monkeypatch.setattr(Path, "read_text", lambda path, **named: stale(path).decode())
     assert not is_done(ledger, task, digest)
 
 

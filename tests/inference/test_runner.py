@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from domain.errors import ExitCode, InputError, OutputFolderError
 from domain.findings import QualityCode
 from domain.records import CaseResult, CaseStatus, StudyTask
 from domain.settings import InferSettings
-from inference import RunOptions, RunSummary, StudyFinished, run_studies
+from inference import RunEndedError, RunOptions, RunSummary, StudyFinished, run_studies
 from inference.input_digest import input_digest
 from inference.local_engine import WorkerStartError
 from inference.runner import Study
@@ -191,6 +192,52 @@ def test_a_model_that_does_not_load_ends_the_run_at_once(tmp_path: Path) -> None
         run_studies(tasks, runner_workers.make_broken_worker, tmp_path / "out", settings, DIGESTS)
     with pytest.raises(WorkerStartError, match="while it starts"):
         run_studies(tasks, runner_workers.make_dying_worker, tmp_path / "out", settings, DIGESTS)
+
+
+def unsteady(place: Path, num_failures: int) -> runner_workers.UnsteadyMaker:
+    flags = place / "flags"
+    flags.mkdir()
+    for number in range(num_failures):
+        (flags / f"fail{number}").touch()
+    return runner_workers.UnsteadyMaker(flags)
+
+
+def test_a_worker_that_cannot_be_made_for_a_moment_does_not_end_the_run(tmp_path: Path) -> None:
+    settings = InferSettings(num_workers=1, device="cpu")
+    tasks = [make_task(tmp_path / "in", "a")]
+    summary = run_studies(tasks, unsteady(tmp_path, 2), tmp_path / "out", settings, DIGESTS)
+    assert summary.counts == {CaseStatus.PREDICTED: 1}
+
+
+def test_a_worker_that_can_never_be_made_ends_the_run_with_the_reason(tmp_path: Path) -> None:
+    settings = InferSettings(num_workers=1, device="cpu")
+    tasks = [make_task(tmp_path / "in", "a")]
+    with pytest.raises(WorkerStartError, match="stale file handle"):
+        run_studies(tasks, unsteady(tmp_path, 3), tmp_path / "out", settings, DIGESTS)
+
+
+def test_a_run_that_cannot_go_on_says_what_it_did(tmp_path: Path) -> None:
+    settings = InferSettings(num_workers=1, device="cpu")
+    fail_later = tmp_path / "flags"
+    tasks = [make_task(tmp_path / "in", "a"), make_task(tmp_path / "in", "b", "crash")]
+    worker = unsteady(tmp_path, 0)
+
+    def break_the_model(finished: StudyFinished) -> None:
+        for number in range(3):
+            (fail_later / f"fail{number}").touch()
+
+    with pytest.raises(RunEndedError, match="1 of 2 studies are done and kept") as caught:
+        run_studies(tasks, worker, tmp_path / "out", settings, DIGESTS, progress=break_the_model)
+    assert caught.value.summary.case_keys == ("a",)
+
+
+def test_an_archive_cut_between_the_search_and_the_run_is_one_row(tmp_path: Path) -> None:
+    tasks = [make_task(tmp_path / "in", key) for key in "ab"]
+    (tmp_path / "in" / "scans.zip").write_bytes(b"PK, and then nothing")
+    series = replace(tasks[0].series, files=(f"{tmp_path / 'in' / 'scans.zip'}!a.dcm",))
+    results = by_key(run([replace(tasks[0], series=series), tasks[1]], tmp_path / "out", options=IN_PROCESS))
+    assert results["a"].failure_code is QualityCode.UNREADABLE
+    assert results["b"].status is CaseStatus.PREDICTED
 
 
 def test_reading_overlaps_with_computing_and_a_crash_costs_only_its_own_study(tmp_path: Path) -> None:

@@ -56,6 +56,11 @@ def test_a_shared_stage_that_cannot_start_ends_the_run(
         run(["ok"], tmp_path, make_handler=make_handler)
 
 
+def test_a_shared_stage_that_cannot_be_made_for_a_moment_does_not_end_the_run(tmp_path: Path) -> None:
+    (result,) = run(["ok"], tmp_path, make_handler=workers.UnsteadyDoublerMaker(tmp_path / "flag"))
+    assert result.failure_code is None
+
+
 def test_each_gpu_has_its_process_and_workers_are_dealt_out_to_them() -> None:
     owners = StageOwners(workers.make_doubler, ("0", "1"))
     try:
