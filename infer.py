@@ -10,6 +10,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,7 @@ from inference.incoming import KeepStudies, fetch, keep_all, receive, send_resul
 from inference.ledger import CASES, PRIVATE
 from inference.machine import shares_network
 from inference.merging import merge_runs
+from inference.output_lock import locked_output
 from inference.private_files import case_key, open_log, run_secret, write_keys, write_series
 from inference.results import make_result, refused
 from inference.run_facts import Results, run_facts
@@ -374,6 +376,14 @@ def main(arguments: Sequence[str]) -> ExitCode:
     args = parse(arguments)
     configure_logging(verbose=args.verbose)
     settings = settings_of(args)
+    part = "" if args.merge else RunOptions(shard=args.shard).shard_name
+    # From before the first look at the scans to after the report, so that a second run is refused at once.
+    with nullcontext() if args.dry_run else locked_output(args.out, shard=part):
+        return carry_out(args, settings)
+
+
+def carry_out(args: argparse.Namespace, settings: InferSettings) -> ExitCode:
+    """What the command line asks for, by the one program that may write to OUT."""
     if args.merge:
         summary = merge_runs(args.merge, args.out)
         write_reports(args.out, summary, settings)
