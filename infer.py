@@ -48,6 +48,7 @@ from inference.run_facts import Results, run_facts
 from inference.run_summary import RunEndedError, RunSummary, StudyFinished
 from inference.runner import RunOptions, Study, readers_per_worker, run_studies
 from inference.shared_stage import MakeHandler, StageClient
+from inference.termination import terminate_as_interrupt
 from inference.worker import MakeClientWorker, MakeWorker, StagedWorker, StageWork
 from models.model_facts import QUANTIFY_SPEC, ModelFacts
 from models.stop_watch import StopWatch
@@ -347,6 +348,8 @@ class Session:
         except ScanFolderError:
             return
         self.progress.say(summary.sentence)
+        if summary.was_interrupted:
+            raise KeyboardInterrupt  # what was in hand is not done: the next look would not take it up again
 
     def _show(self, finished: StudyFinished) -> None:
         self.progress("studies", finished.num_done, finished.num_studies)
@@ -378,7 +381,7 @@ def main(arguments: Sequence[str]) -> ExitCode:
     settings = settings_of(args)
     part = "" if args.merge else RunOptions(shard=args.shard).shard_name
     # From before the first look at the scans to after the report, so that a second run is refused at once.
-    with nullcontext() if args.dry_run else locked_output(args.out, shard=part):
+    with terminate_as_interrupt(), nullcontext() if args.dry_run else locked_output(args.out, shard=part):
         return carry_out(args, settings)
 
 

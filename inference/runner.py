@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 from domain.errors import InputError, OutputFolderError
 from domain.findings import QualityCode, Stage
@@ -28,6 +24,7 @@ from inference.output_lock import locked_output
 from inference.ray_engine import RayEngine
 from inference.run_summary import RunEndedError, RunSummary, StudyFinished
 from inference.shared_stage import MakeHandler
+from inference.termination import terminate_as_interrupt
 from inference.worker import MakeClientWorker, MakeWorker, guarded
 
 logger = logging.getLogger(__name__)
@@ -167,7 +164,7 @@ def run_studies(
     run = _Run(mine, Ledger(out_dir, digests, shard=options.shard_name), progress)
     num_workers = 0 if options.in_process else num_processes(mine, settings)
     was_interrupted, ended = False, None
-    with locked_output(out_dir, shard=options.shard_name), _terminate_as_interrupt():
+    with locked_output(out_dir, shard=options.shard_name), terminate_as_interrupt():
         if options.shard is None:
             run.ledger.clean()
         _note_order(run.ledger, everything)
@@ -280,21 +277,3 @@ def _checked(tasks: Iterable[Study]) -> list[Study]:
     if twice:
         raise InputError(f"{len(twice)} case key(s) stand for two studies each, the first is {twice[0]!r}")
     return listed
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM (a batch system that wants its node back) ends a run as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
