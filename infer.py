@@ -38,7 +38,7 @@ from domain.strict_yaml import load_settings
 from inference.arguments import parse, settings_of
 from inference.dry_run import estimate_run
 from inference.incoming import KeepStudies, fetch, keep_all, receive, send_results
-from inference.ledger import CASES, PRIVATE
+from inference.ledger import CASES, PRIVATE, Ledger
 from inference.machine import shares_network
 from inference.merging import merge_runs
 from inference.output_lock import locked_output
@@ -404,7 +404,7 @@ def carry_out(args: argparse.Namespace, settings: InferSettings) -> ExitCode:
                 print("\n".join(estimate_run(studies, args.out, settings, facts.digests, options).sentences()))
                 return ExitCode.OK
             if args.watch or args.listen is not None:
-                receive(args, session.run_round, progress.say)
+                receive(args, session.run_round, progress.say, Ledger(args.out, facts.digests).find_standing)
             summary = session.run()
         if args.send_back:
             send_results(args.from_dicomweb, args.out, print)

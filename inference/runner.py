@@ -17,7 +17,7 @@ from domain.settings import InferSettings
 from domain.specs import digest_of
 from inference.failures import Failure, failed_result
 from inference.input_digest import input_digest, newest_change
-from inference.ledger import Ledger
+from inference.ledger import INPUT, Ledger
 from inference.local_engine import Limits, LocalEngine, NumberedStudy, WorkerStartError
 from inference.machine import choose_num_workers, num_cores, planned_gib, visible_gpus
 from inference.output_lock import locked_output
@@ -31,7 +31,8 @@ logger = logging.getLogger(__name__)
 
 
 Progress = Callable[[StudyFinished], None]
-Study = StudyTask | CaseResult  # to be run, or decided before any worker runs (no usable series, a row without a scan)
+# To be run, or decided before any worker runs: no usable series, a row without a scan, a result of an earlier run.
+Study = StudyTask | CaseResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,10 @@ class _Run:
                 yield None
 
     def _take_settled(self, index: int, result: CaseResult) -> None:
+        if INPUT in result.digests:  # it comes from the ledger
+            self.num_resumed += 1
+            self._count(index, result, was_done=True)
+            return
         digest = digest_of(result.model_dump(mode="json", exclude={"seconds"}))
         done = self.ledger.find_done(result.case_key, digest, newest_change=0.0)
         if done is None:
@@ -142,7 +147,7 @@ def run_studies(
 
     Args:
         tasks: Studies in the order of the tables; a case key may occur once. A result among them was decided before
-            (rejected at selection, for instance): it is written as it is.
+            (rejected at selection, for instance): it is written as it is. One from the ledger stands as it was written.
         make_worker: Picklable; called once per worker process, gives the callable that turns a study into a result.
         out_dir: ``OUT``: results go to ``OUT/cases``, timings and locks to ``OUT/private``.
         settings: Engine, number of workers and limits of one study.

@@ -33,6 +33,17 @@ def test_a_recorded_study_is_done(tmp_path: Path) -> None:
     assert is_done(*recorded(tmp_path))
 
 
+def test_an_earlier_result_stands_whatever_the_input_but_not_for_another_model(tmp_path: Path) -> None:
+    ledger, _, digest = recorded(tmp_path)
+    standing = ledger.find_standing("a")
+    assert standing is not None
+    assert standing.digests["input"] == digest
+    assert ledger.find_standing("b") is None
+    assert Ledger(ledger.out_dir, {"model": "other"}).find_standing("a") is None
+    (ledger.cases_dir / "a_axial.png").unlink()
+    assert ledger.find_standing("a") is None
+
+
 def test_a_study_is_not_done_for_another_input(tmp_path: Path) -> None:
     ledger, task, _ = recorded(tmp_path)
     assert not is_done(ledger, task, "other")

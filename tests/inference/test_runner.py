@@ -151,6 +151,17 @@ def test_a_result_decided_before_the_run_keeps_its_place_and_is_written_once(tmp
     assert run(tasks, tmp_path / "out", options=IN_PROCESS).num_resumed == 3
 
 
+def test_a_result_taken_from_the_ledger_stands_as_it_was_written(tmp_path: Path) -> None:
+    tasks = [make_task(tmp_path / "in", key) for key in "ab"]
+    standing = by_key(run(tasks[:1], tmp_path / "out", options=IN_PROCESS))["a"]
+    before = (tmp_path / "out" / "cases" / "a.json").read_bytes()
+    make_task(tmp_path / "in", "a", "ok and one slice more")
+    summary = run([standing, tasks[1]], tmp_path / "out", options=IN_PROCESS)
+    assert (summary.case_keys, summary.num_resumed) == (("a", "b"), 1)
+    assert (tmp_path / "out" / "cases" / "a.json").read_bytes() == before
+    assert run(tasks, tmp_path / "out", options=IN_PROCESS).num_resumed == 1
+
+
 def test_progress_counts_to_the_end(tmp_path: Path) -> None:
     seen: list[StudyFinished] = []
     run([make_task(tmp_path / "in", key) for key in "abc"], tmp_path / "out", progress=seen.append, options=IN_PROCESS)
