@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.2  # how often limits are looked at; results are taken as soon as they come
 MAX_START_FAILURES = 3  # processes in a row that die before they are ready
 
+START_S = 600.0  # a process that is not ready by then hangs: many at once may load libraries from one slow disk
+BATCHES_PER_STUDY = 4  # a batch of the shared stage may take this part of a study's time: see ``_end_hanging``
+
 NumberedStudy = tuple[int, StudyTask]
 Source = Iterator[NumberedStudy | None]  # None: a study that needs no run was passed; the workers may want to be heard
 OnResult = Callable[[int, CaseResult], None]
@@ -42,10 +46,12 @@ class Limits:
     Attributes:
         timeout_s: Working time; waiting for its turn does not count.
         memory_gib: Memory of its process.
+        start_s: From the start of a process until it can be given a study.
     """
 
     timeout_s: float
     memory_gib: float
+    start_s: float = START_S
 
 
 class LocalEngine:
@@ -190,12 +196,31 @@ class LocalEngine:
     # ---------------------------------------------------------------------------------------- deaths and limits
 
     def _enforce_limits(self) -> None:
+        self._end_hanging()
         for worker in self._living():
             late = worker.overdue(self._limits.timeout_s)
             if late is not None:
                 self._fail(worker, late, timed_out(self._limits.timeout_s))
             elif worker.clocks and worker.memory_bytes > self._limits.memory_gib * GIB:
                 self._bury(worker, worker.kill(), failure=out_of_memory(self._limits.memory_gib))
+
+    def _end_hanging(self) -> None:
+        """End processes that hang where no study is at fault yet; they are heard, and started again, as dead ones.
+
+        The shared stage is given less time than a study: the studies of a batch over which it hangs are then asked
+        again, each alone, before their own time is over, and only the guilty one meets the second death.
+        """
+        for worker in self._living():
+            if not worker.is_ready and worker.age_s > self._limits.start_s:
+                self._start_problem = f"the worker does not start within {self._limits.start_s:g} s"
+                self._bury(worker, worker.kill(), failure=None)
+        for owner in self._owners.owners if self._owners is not None else ():
+            if owner.is_hanging(self._limits.start_s, self._limits.timeout_s / BATCHES_PER_STUDY):
+                logger.warning("the process that runs the network hangs; another takes over")
+                if not owner.is_ready:
+                    limit = f"{self._limits.start_s:g} s"
+                    owner.start_problem = f"the process that runs the network does not start within {limit}"
+                owner.kill()
 
     def _fail(self, worker: WorkerHandle, index: int, failure: Failure) -> None:
         """One study is known to be at fault: its neighbour in the same process goes back to the front of the queue."""
@@ -269,7 +294,11 @@ def _hear_owner(owner: StageOwner) -> None:
             raise WorkerStartError(problem or "the process that runs the network dies while it starts") from None
         return
     if said is Say.READY:
-        owner.is_ready = True
+        owner.is_ready, owner.since = True, None
+    elif said is Say.BEGAN:
+        owner.since = time.monotonic()
+    elif said is Say.WAITS:
+        owner.since = None
     elif said is Say.BROKEN:
         owner.start_problem = _start_problem(*rest)
     elif said is Say.LOG:

@@ -85,6 +85,12 @@ class UnsteadyMaker:
         return act
 
 
+def make_hanging_worker() -> Worker:
+    """A model on a disk that does not answer."""
+    time.sleep(600)
+    return act
+
+
 def make_dying_worker() -> Worker:
     """A library that crashes on import."""
     os.kill(os.getpid(), signal.SIGSEGV)

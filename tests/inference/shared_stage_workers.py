@@ -30,6 +30,8 @@ class Doubler:
         words = [bytes(request["word"]).decode() for request in requests]
         if "kill" in words:
             os.kill(os.getpid(), signal.SIGKILL)
+        if "hang" in words:
+            time.sleep(600)
         if "too_big" in words:
             raise MemoryError("the device is too small")
         if "bug" in words:
@@ -90,6 +92,11 @@ class UnsteadyDoublerMaker:
             return Doubler()
         self.flag.touch()
         raise OSError("stale file handle")
+
+
+def make_hanging_handler() -> Doubler:
+    time.sleep(600)
+    return Doubler()
 
 
 def make_dying_handler() -> Doubler:

@@ -20,7 +20,7 @@ from domain.records import CaseResult, CaseStatus, StudyTask
 from domain.settings import InferSettings
 from inference import RunEndedError, RunOptions, RunSummary, StudyFinished, run_studies
 from inference.input_digest import input_digest
-from inference.local_engine import WorkerStartError
+from inference.local_engine import Limits, LocalEngine, WorkerStartError
 from inference.runner import Study
 
 DIGESTS = {"model": "m1", "graph": "g1"}
@@ -225,6 +225,12 @@ def test_a_worker_that_can_never_be_made_ends_the_run_with_the_reason(tmp_path: 
     tasks = [make_task(tmp_path / "in", "a")]
     with pytest.raises(WorkerStartError, match="stale file handle"):
         run_studies(tasks, unsteady(tmp_path, 3), tmp_path / "out", settings, DIGESTS)
+
+
+def test_a_worker_that_hangs_while_it_starts_is_started_again_not_for_ever(tmp_path: Path) -> None:
+    engine = LocalEngine(runner_workers.make_hanging_worker, 1, Limits(60, 4, start_s=0.3), gpus=())
+    with pytest.raises(WorkerStartError, match=r"worker does not start within 0\.3 s"):
+        engine.run(iter([(0, make_task(tmp_path, "a"))]), lambda index, result: None)
 
 
 def test_a_run_that_cannot_go_on_says_what_it_did(tmp_path: Path) -> None:
