@@ -10,6 +10,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -37,15 +38,17 @@ from domain.strict_yaml import load_settings
 from inference.arguments import parse, settings_of
 from inference.dry_run import estimate_run
 from inference.incoming import KeepStudies, fetch, keep_all, receive, send_results
-from inference.ledger import CASES, PRIVATE
+from inference.ledger import CASES, PRIVATE, Ledger
 from inference.machine import shares_network
 from inference.merging import merge_runs
+from inference.output_lock import locked_output
 from inference.private_files import case_key, open_log, run_secret, write_keys, write_series
 from inference.results import make_result, refused
 from inference.run_facts import Results, run_facts
-from inference.run_summary import RunSummary, StudyFinished
+from inference.run_summary import RunEndedError, RunSummary, StudyFinished
 from inference.runner import RunOptions, Study, readers_per_worker, run_studies
 from inference.shared_stage import MakeHandler, StageClient
+from inference.termination import terminate_as_interrupt
 from inference.worker import MakeClientWorker, MakeWorker, StagedWorker, StageWork
 from models.model_facts import QUANTIFY_SPEC, ModelFacts
 from models.stop_watch import StopWatch
@@ -325,12 +328,18 @@ class Session:
                 progress=self._show,
                 options=RunOptions(shard=args.shard, make_handler=make_handler),
             )
+        except RunEndedError as ended:
+            self._report(ended.summary)
+            raise
         finally:
             logging.getLogger().removeHandler(log)
             log.close()
-        if args.shard is None:  # parts may share a folder; `--merge` writes their tables once all are there
-            write_reports(args.out, summary, self.settings)
+        self._report(summary)
         return summary
+
+    def _report(self, summary: RunSummary) -> None:
+        if self.args.shard is None:  # parts may share a folder; `--merge` writes their tables once all are there
+            write_reports(self.args.out, summary, self.settings)
 
     def run_round(self, keep: KeepStudies) -> None:
         """One look at a folder that scans arrive in; an empty folder is no error here."""
@@ -339,6 +348,8 @@ class Session:
         except ScanFolderError:
             return
         self.progress.say(summary.sentence)
+        if summary.was_interrupted:
+            raise KeyboardInterrupt  # what was in hand is not done: the next look would not take it up again
 
     def _show(self, finished: StudyFinished) -> None:
         self.progress("studies", finished.num_done, finished.num_studies)
@@ -368,6 +379,14 @@ def main(arguments: Sequence[str]) -> ExitCode:
     args = parse(arguments)
     configure_logging(verbose=args.verbose)
     settings = settings_of(args)
+    part = "" if args.merge else RunOptions(shard=args.shard).shard_name
+    # From before the first look at the scans to after the report, so that a second run is refused at once.
+    with terminate_as_interrupt(), nullcontext() if args.dry_run else locked_output(args.out, shard=part):
+        return carry_out(args, settings)
+
+
+def carry_out(args: argparse.Namespace, settings: InferSettings) -> ExitCode:
+    """What the command line asks for, by the one program that may write to OUT."""
     if args.merge:
         summary = merge_runs(args.merge, args.out)
         write_reports(args.out, summary, settings)
@@ -385,7 +404,7 @@ def main(arguments: Sequence[str]) -> ExitCode:
                 print("\n".join(estimate_run(studies, args.out, settings, facts.digests, options).sentences()))
                 return ExitCode.OK
             if args.watch or args.listen is not None:
-                receive(args, session.run_round, progress.say)
+                receive(args, session.run_round, progress.say, Ledger(args.out, facts.digests).find_standing)
             summary = session.run()
         if args.send_back:
             send_results(args.from_dicomweb, args.out, print)

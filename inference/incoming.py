@@ -8,7 +8,7 @@ from pathlib import Path
 
 from inference.ledger import PRIVATE
 from inference.runner import Study
-from inference.watching import Arriving, WatchTimes, follow
+from inference.watching import Arriving, FindEarlier, WatchTimes, follow
 
 KeepStudies = Callable[[Sequence[Arriving]], list[Study]]
 Say = Callable[[str], None]
@@ -19,18 +19,21 @@ def keep_all(arriving: Sequence[Arriving]) -> list[Study]:
     return [study for study, _ in arriving]
 
 
-def receive(args: argparse.Namespace, run_round: Callable[[KeepStudies], None], say: Say) -> None:
+def receive(
+    args: argparse.Namespace, run_round: Callable[[KeepStudies], None], say: Say, find_earlier: FindEarlier
+) -> None:
     """Follow SCANS until Ctrl-C, with a DICOM listener that writes into it where one was asked for.
 
     Args:
         args: The command line.
         run_round: Runs those of the studies found that it is told to keep.
         say: Tells the user a line.
+        find_earlier: Result of an earlier run for a case key.
     """
     times = WatchTimes(args.poll_s, args.quiet_s)
 
     def look() -> None:
-        follow(args.scans, lambda watch: run_round(watch.complete), times)
+        follow(args.scans, lambda watch: run_round(watch.complete), times, find_earlier=find_earlier)
 
     if args.listen is None:
         look()

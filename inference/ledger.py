@@ -68,19 +68,26 @@ class Ledger:
         It must be whole, carry the same input, model and graph digests, be younger than its source files, have its
         pictures beside it unchanged, and not have ended for a reason that may pass.
         """
-        path = self.path(case_key)
         try:
-            written = path.stat().st_mtime
-            result = result_from_json(path.read_text(encoding="utf-8"))
+            written = self.path(case_key).stat().st_mtime
+        except OSError:
+            return None
+        result = self.find_standing(case_key)
+        if result is None or result.digests.get(INPUT) != input_digest:
+            return None
+        return result if newest_change <= written and not may_pass(result) else None
+
+    def find_standing(self, case_key: str) -> CaseResult | None:
+        """The earlier result of a study, made with the same model and graph from whatever input, else None."""
+        try:
+            result = result_from_json(self.path(case_key).read_text(encoding="utf-8"))
+            same = result.case_key == case_key and self.digests.items() <= result.digests.items()
+            return result if same and self._has_its_pictures(result) else None
         except FileNotFoundError:
             return None
-        except (DamagedResultError, UnicodeDecodeError) as problem:
+        except (DamagedResultError, UnicodeDecodeError, OSError) as problem:  # a disk may give a file and fail over it
             logger.warning("case %s: %s; it is run again", case_key, problem)
             return None
-        expected = {**self.digests, INPUT: input_digest}
-        same = result.case_key == case_key and expected.items() <= result.digests.items()
-        fresh = newest_change <= written and result.failure_code not in TRANSIENT_CODES
-        return result if same and fresh and self._has_its_pictures(result) else None
 
     def record(self, result: CaseResult, input_digest: str) -> CaseResult:
         """Write a result and append its timings; gives the result as written, digests included.
@@ -116,6 +123,11 @@ class Ledger:
         self._timings_path.parent.mkdir(parents=True, exist_ok=True)
         with self._timings_path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"case_key": result.case_key, "seconds": rounded}) + "\n")
+
+
+def may_pass(result: CaseResult) -> bool:
+    """It failed for a reason that lies in the machine's day."""
+    return result.failure_code in TRANSIENT_CODES
 
 
 def read_order(out_dir: Path) -> tuple[str, ...]:

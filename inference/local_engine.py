@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -26,7 +27,11 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.2  # how often limits are looked at; results are taken as soon as they come
 MAX_START_FAILURES = 3  # processes in a row that die before they are ready
 
+START_S = 600.0  # a process that is not ready by then hangs: many at once may load libraries from one slow disk
+BATCHES_PER_STUDY = 4  # a batch of the shared stage may take this part of a study's time: see ``_end_hanging``
+
 NumberedStudy = tuple[int, StudyTask]
+Source = Iterator[NumberedStudy | None]  # None: a study that needs no run was passed; the workers may want to be heard
 OnResult = Callable[[int, CaseResult], None]
 
 
@@ -41,10 +46,12 @@ class Limits:
     Attributes:
         timeout_s: Working time; waiting for its turn does not count.
         memory_gib: Memory of its process.
+        start_s: From the start of a process until it can be given a study.
     """
 
     timeout_s: float
     memory_gib: float
+    start_s: float = START_S
 
 
 class LocalEngine:
@@ -82,9 +89,11 @@ class LocalEngine:
         self._tried_alone: set[int] = set()
         self._in_hand: dict[int, StudyTask] = {}
         self._start_failures = 0
+        self._start_problem = ""  # what the last worker that could not be made said of it
+        self._is_searching = False  # the source has not given all that there is room for
         self._on_result: OnResult = _drop
 
-    def run(self, studies: Iterable[NumberedStudy], on_result: OnResult) -> None:
+    def run(self, studies: Iterable[NumberedStudy | None], on_result: OnResult) -> None:
         """Run all studies; ``on_result`` is called in this thread, in the order of completion.
 
         Raises:
@@ -107,17 +116,16 @@ class LocalEngine:
 
     # ---------------------------------------------------------------------------------------- handing out
 
-    def _hand_out(self, source: Iterator[NumberedStudy]) -> bool:
+    def _hand_out(self, source: Source) -> bool:
         """Give every worker with room a study and start workers as needed; tells whether anything is left to give."""
-        while len(self._waiting) < len(self._workers) and (study := next(source, None)) is not None:
-            self._waiting.append(study)
+        self._is_searching = take_studies(source, self._waiting, len(self._workers))
         self._start_workers()
         for worker in self._living():
             while worker.has_room and (study := self._next_for(worker)) is not None:
                 index, task = study
                 self._in_hand[index] = task
                 worker.give(index, task)
-        return bool(self._waiting or self._suspects)
+        return bool(self._waiting or self._suspects or self._is_searching)
 
     def _next_for(self, worker: WorkerHandle) -> NumberedStudy | None:
         if self._tried_alone & worker.clocks.keys():
@@ -151,7 +159,7 @@ class LocalEngine:
     def _listen(self) -> None:
         workers = {worker.connection: worker for worker in self._living()}
         owners = self._owners.by_connection() if self._owners is not None else {}
-        for connection in wait([*workers, *owners], timeout=POLL_S):
+        for connection in wait([*workers, *owners], timeout=0 if self._is_searching else POLL_S):
             if connection in owners:
                 _hear_owner(owners[connection])
                 continue
@@ -168,8 +176,8 @@ class LocalEngine:
         if said is Say.READY:
             worker.is_ready, worker.capacity = True, rest[0]
             self._start_failures = 0
-        elif said is Say.BROKEN:
-            raise _start_error(*rest)
+        elif said is Say.BROKEN:  # the process ends by itself: it counts as one that died while it started
+            self._start_problem = _start_problem(*rest)
         elif said is Say.BEGAN:
             worker.clocks[rest[0]].start()
         elif said is Say.WAITS:
@@ -188,12 +196,31 @@ class LocalEngine:
     # ---------------------------------------------------------------------------------------- deaths and limits
 
     def _enforce_limits(self) -> None:
+        self._end_hanging()
         for worker in self._living():
             late = worker.overdue(self._limits.timeout_s)
             if late is not None:
                 self._fail(worker, late, timed_out(self._limits.timeout_s))
             elif worker.clocks and worker.memory_bytes > self._limits.memory_gib * GIB:
                 self._bury(worker, worker.kill(), failure=out_of_memory(self._limits.memory_gib))
+
+    def _end_hanging(self) -> None:
+        """End processes that hang where no study is at fault yet; they are heard, and started again, as dead ones.
+
+        The shared stage is given less time than a study: the studies of a batch over which it hangs are then asked
+        again, each alone, before their own time is over, and only the guilty one meets the second death.
+        """
+        for worker in self._living():
+            if not worker.is_ready and worker.age_s > self._limits.start_s:
+                self._start_problem = f"the worker does not start within {self._limits.start_s:g} s"
+                self._bury(worker, worker.kill(), failure=None)
+        for owner in self._owners.owners if self._owners is not None else ():
+            if owner.is_hanging(self._limits.start_s, self._limits.timeout_s / BATCHES_PER_STUDY):
+                logger.warning("the process that runs the network hangs; another takes over")
+                if not owner.is_ready:
+                    limit = f"{self._limits.start_s:g} s"
+                    owner.start_problem = f"the process that runs the network does not start within {limit}"
+                owner.kill()
 
     def _fail(self, worker: WorkerHandle, index: int, failure: Failure) -> None:
         """One study is known to be at fault: its neighbour in the same process goes back to the front of the queue."""
@@ -216,7 +243,9 @@ class LocalEngine:
         if not worker.is_ready:
             self._start_failures += 1
             if self._start_failures >= MAX_START_FAILURES:
-                raise WorkerStartError(f"the worker process dies while it starts (exit code {exit_code})")
+                died = f"the worker process dies while it starts (exit code {exit_code})"
+                raise WorkerStartError(self._start_problem or died)
+            self._start_problem = ""
         for index, clock in worker.clocks.items():
             task = self._in_hand[index]
             if index in self._tried_alone:
@@ -232,6 +261,24 @@ class LocalEngine:
         self._workers = [None] * len(self._workers)
 
 
+def take_studies(source: Source, waiting: deque[NumberedStudy], enough: int) -> bool:
+    """Fill the line of waiting studies from the source.
+
+    Returns:
+        True where the source asked for a pause: to be called again at once, after the workers were heard. Their clocks
+        would else count the search as work.
+    """
+    while len(waiting) < enough:
+        try:
+            study = next(source)
+        except StopIteration:
+            return False
+        if study is None:
+            return True
+        waiting.append(study)
+    return False
+
+
 def _make_client_worker(make_worker: MakeClientWorker, address: StageAddress) -> Worker:
     """In a worker process: a worker with a line to the shared stage."""
     return make_worker(StageClient(address))
@@ -242,19 +289,31 @@ def _hear_owner(owner: StageOwner) -> None:
     try:
         said, *rest = owner.connection.recv()
     except (EOFError, OSError):
+        problem, owner.start_problem = owner.start_problem, ""
         if not owner.restart():
-            raise WorkerStartError("the process that runs the network dies while it starts") from None
+            raise WorkerStartError(problem or "the process that runs the network dies while it starts") from None
         return
     if said is Say.READY:
-        owner.is_ready = True
+        owner.is_ready, owner.since = True, None
+    elif said is Say.BEGAN:
+        owner.since = time.monotonic()
+    elif said is Say.WAITS:
+        owner.since = None
     elif said is Say.BROKEN:
-        raise _start_error(*rest)
+        owner.start_problem = _start_problem(*rest)
     elif said is Say.LOG:
         _relay(*rest)
 
 
-def _start_error(text: str, is_users_mistake: bool) -> WorkerStartError:  # noqa: FBT001 - as it comes in the message
-    return WorkerStartError(text if is_users_mistake else f"the worker cannot be made: {text}; see the private log")
+def _start_problem(text: str, is_users_mistake: bool) -> str:  # noqa: FBT001 - as it comes in the message
+    """What to say of a worker that could not be made, should it never be made.
+
+    Raises:
+        WorkerStartError: The user has to mend something first: trying again is of no use.
+    """
+    if is_users_mistake:
+        raise WorkerStartError(text)
+    return f"the worker cannot be made: {text}; see the private log"
 
 
 def _relay(level: int, name: str, text: str, traceback: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO
 
@@ -17,10 +18,15 @@ else:
 
 RUN_LOCK = "run.lock"
 
+# What the blocks around the present one hold (folder, shard): the system would refuse even its holder a second lock.
+_held: ContextVar[frozenset[tuple[Path, str]]] = ContextVar("_held", default=frozenset())
+
 
 @contextmanager
 def locked_output(out_dir: Path, *, shard: str = "") -> Iterator[None]:
     """Hold the output folder while the block runs. The system gives the lock back when the process dies, however.
+
+    A block inside, in the same thread, may ask for what is held already: the outer one keeps it until its own end.
 
     Args:
         out_dir: Made when missing.
@@ -34,9 +40,12 @@ def locked_output(out_dir: Path, *, shard: str = "") -> Iterator[None]:
         try:
             private = out_dir / "private"
             private.mkdir(parents=True, exist_ok=True)
-            _take(stack, private / RUN_LOCK, out_dir, shared=bool(shard))
-            if shard:
-                _take(stack, private / f"shard-{shard}.lock", out_dir, shared=False)
+            mine = out_dir.resolve(), shard
+            if mine not in _held.get():
+                _take(stack, private / RUN_LOCK, out_dir, shared=bool(shard))
+                if shard:
+                    _take(stack, private / f"shard-{shard}.lock", out_dir, shared=False)
+                stack.callback(_held.reset, _held.set(_held.get() | {mine}))
         except OSError as error:
             raise OutputFolderError(f"{out_dir} cannot be written ({error.strerror}); choose another --out") from error
         yield

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -20,7 +20,15 @@ from typing import Any
 from domain.errors import InputError
 from domain.records import CaseResult, StudyTask
 from inference.failures import crashed, failed_result, killed_for_memory, out_of_memory, timed_out
-from inference.local_engine import MAX_START_FAILURES, Limits, NumberedStudy, OnResult, WorkerStartError
+from inference.local_engine import (
+    MAX_START_FAILURES,
+    Limits,
+    NumberedStudy,
+    OnResult,
+    Source,
+    WorkerStartError,
+    take_studies,
+)
 from inference.memory_watch import GIB, resident_bytes
 from inference.worker import MakeWorker, Worker, guarded
 
@@ -92,9 +100,10 @@ class RayEngine:
         self._idle: list[Any] = []
         self._starting: dict[Any, Any] = {}  # readiness of an actor -> the actor
         self._start_failures = 0
+        self._is_searching = False  # as in the local engine
         self._jobs: dict[Any, _Job] = {}
 
-    def run(self, studies: Iterable[NumberedStudy], on_result: OnResult) -> None:
+    def run(self, studies: Iterable[NumberedStudy | None], on_result: OnResult) -> None:
         """Run all studies; ``on_result`` is called in this thread, in the order of completion.
 
         Raises:
@@ -120,9 +129,8 @@ class RayEngine:
         share = min(1.0, num_gpus / self._num_workers) if num_gpus else 0
         return {"num_cpus": 1, "num_gpus": share, "max_restarts": 0, "max_concurrency": 1}
 
-    def _hand_out(self, source: Iterator[NumberedStudy]) -> bool:
-        while len(self._waiting) < self._num_workers and (study := next(source, None)) is not None:
-            self._waiting.append(study)
+    def _hand_out(self, source: Source) -> bool:
+        self._is_searching = take_studies(source, self._waiting, self._num_workers)
         while self._waiting and self._idle:
             actor = self._idle.pop()
             index, task = self._waiting.popleft()
@@ -132,10 +140,11 @@ class RayEngine:
         while len(self._jobs) + len(self._idle) + len(self._starting) < wanted:
             actor = self._remote.remote(self._make_worker, self._limits.memory_gib)
             self._starting[actor.is_ready.remote()] = actor
-        return bool(self._waiting)
+        return bool(self._waiting) or self._is_searching
 
     def _collect(self, ray: ModuleType, on_result: OnResult) -> None:
-        done, _ = ray.wait([*self._jobs, *self._starting], num_returns=1, timeout=POLL_S)
+        asked = [*self._jobs, *self._starting]
+        done, _ = ray.wait(asked, num_returns=1, timeout=0 if self._is_searching else POLL_S) if asked else ([], [])
         for reference in done:
             if reference in self._starting:
                 self._welcome(ray, reference)

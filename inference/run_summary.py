@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from domain.errors import ExitCode
+from domain.errors import ExitCode, InputError
 from domain.records import CaseResult, CaseStatus
 from inference.ledger import Ledger
 
@@ -69,3 +69,15 @@ class RunSummary:
     def results(self) -> Iterator[CaseResult]:
         """Every result, in the order of the tasks, one in memory at a time."""
         return Ledger(self.out_dir, {}).read(self.case_keys)
+
+
+class RunEndedError(InputError):
+    """A run that had done something could not go on.
+
+    Attributes:
+        summary: Of what is done and kept, for the tables.
+    """
+
+    def __init__(self, message: str, summary: RunSummary) -> None:
+        self.summary = summary
+        super().__init__(message)

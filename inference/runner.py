@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 from domain.errors import InputError, OutputFolderError
 from domain.findings import QualityCode, Stage
@@ -21,20 +17,22 @@ from domain.settings import InferSettings
 from domain.specs import digest_of
 from inference.failures import Failure, failed_result
 from inference.input_digest import input_digest, newest_change
-from inference.ledger import Ledger
-from inference.local_engine import Limits, LocalEngine, NumberedStudy
+from inference.ledger import INPUT, Ledger
+from inference.local_engine import Limits, LocalEngine, NumberedStudy, WorkerStartError
 from inference.machine import choose_num_workers, num_cores, planned_gib, visible_gpus
 from inference.output_lock import locked_output
 from inference.ray_engine import RayEngine
-from inference.run_summary import RunSummary, StudyFinished
+from inference.run_summary import RunEndedError, RunSummary, StudyFinished
 from inference.shared_stage import MakeHandler
+from inference.termination import terminate_as_interrupt
 from inference.worker import MakeClientWorker, MakeWorker, guarded
 
 logger = logging.getLogger(__name__)
 
 
 Progress = Callable[[StudyFinished], None]
-Study = StudyTask | CaseResult  # to be run, or decided before any worker runs (no usable series, a row without a scan)
+# To be run, or decided before any worker runs: no usable series, a row without a scan, a result of an earlier run.
+Study = StudyTask | CaseResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +68,21 @@ class _Run:
     stage_seconds: Counter[str] = field(default_factory=Counter)
     num_resumed: int = 0
 
-    def undone(self) -> Iterator[NumberedStudy]:
-        """Studies that need a run; those that do not are counted on the way."""
+    def undone(self) -> Iterator[NumberedStudy | None]:
+        """Studies that need a run; None for each that does not, so that the workers are heard in between."""
         for index, task in enumerate(self.studies):
             if isinstance(task, CaseResult):
                 self._take_settled(index, task)
+                yield None
                 continue
             try:
                 digest, changed = input_digest(task), newest_change(task)
-            except (OSError, KeyError):
+            except Exception:  # the isolation border: what a damaged file raises must not end the run
+                logger.warning("case %s: its files cannot be read", task.case_key, exc_info=True)
                 self.input_digests[index] = ""
                 message = "A file of this study vanished or cannot be read."
                 self.finish(index, failed_result(task, Failure(Stage.READ, QualityCode.UNREADABLE, message)))
+                yield None
                 continue
             self.input_digests[index] = digest
             done = self.ledger.find_done(task.case_key, digest, changed)
@@ -90,8 +91,13 @@ class _Run:
             else:
                 self.num_resumed += 1
                 self._count(index, done, was_done=True)
+                yield None
 
     def _take_settled(self, index: int, result: CaseResult) -> None:
+        if INPUT in result.digests:  # it comes from the ledger
+            self.num_resumed += 1
+            self._count(index, result, was_done=True)
+            return
         digest = digest_of(result.model_dump(mode="json", exclude={"seconds"}))
         done = self.ledger.find_done(result.case_key, digest, newest_change=0.0)
         if done is None:
@@ -141,7 +147,7 @@ def run_studies(
 
     Args:
         tasks: Studies in the order of the tables; a case key may occur once. A result among them was decided before
-            (rejected at selection, for instance): it is written as it is.
+            (rejected at selection, for instance): it is written as it is. One from the ledger stands as it was written.
         make_worker: Picklable; called once per worker process, gives the callable that turns a study into a result.
         out_dir: ``OUT``: results go to ``OUT/cases``, timings and locks to ``OUT/private``.
         settings: Engine, number of workers and limits of one study.
@@ -154,6 +160,7 @@ def run_studies(
 
     Raises:
         InputError: Two studies have the same key, or workers cannot be made.
+        RunEndedError: Workers cannot be made any more, after some studies were done.
         OutputFolderError: The folder is held by another run, or cannot be written (any more).
     """
     everything = _checked(tasks)
@@ -161,8 +168,8 @@ def run_studies(
     start = time.perf_counter()
     run = _Run(mine, Ledger(out_dir, digests, shard=options.shard_name), progress)
     num_workers = 0 if options.in_process else num_processes(mine, settings)
-    was_interrupted = False
-    with locked_output(out_dir, shard=options.shard_name), _terminate_as_interrupt():
+    was_interrupted, ended = False, None
+    with locked_output(out_dir, shard=options.shard_name), terminate_as_interrupt():
         if options.shard is None:
             run.ledger.clean()
         _note_order(run.ledger, everything)
@@ -170,7 +177,11 @@ def run_studies(
             _execute(run, make_worker, settings, num_workers, options.make_handler)
         except KeyboardInterrupt:
             was_interrupted = True
-    return RunSummary(
+        except WorkerStartError as error:
+            if len(run.statuses) == run.num_resumed:
+                raise  # nothing new to tell: tables of an earlier run stay as they are
+            ended = error
+    summary = RunSummary(
         out_dir=out_dir,
         case_keys=tuple(mine[index].case_key for index in sorted(run.statuses)),
         counts=Counter(run.statuses.values()),
@@ -180,6 +191,10 @@ def run_studies(
         num_workers=num_workers,
         was_interrupted=was_interrupted,
     )
+    if ended is not None:
+        done = f"{len(run.statuses)} of {len(mine)} studies are done and kept: run the same command again to go on"
+        raise RunEndedError(f"{ended}; {done}", summary) from ended
+    return summary
 
 
 def select_shard(studies: Sequence[Study], shard: tuple[int, int] | None) -> Sequence[Study]:
@@ -219,7 +234,7 @@ def _execute(
 
 def _run_here(run: _Run, make_worker: MakeWorker) -> None:
     worker = None
-    for index, task in run.undone():
+    for index, task in filter(None, run.undone()):
         worker = worker or make_worker()
         begin = time.perf_counter()
         result = guarded(task, lambda task=task, worker=worker: worker(task))  # type: ignore[misc]
@@ -267,21 +282,3 @@ def _checked(tasks: Iterable[Study]) -> list[Study]:
     if twice:
         raise InputError(f"{len(twice)} case key(s) stand for two studies each, the first is {twice[0]!r}")
     return listed
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM (a batch system that wants its node back) ends a run as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -17,15 +18,17 @@ MAX_DEATHS_IN_A_ROW = 3  # before it was ready: then it cannot be started at all
 
 
 class StageOwner:
-    """One process of a shared stage."""
+    """One process of a shared stage. ``since``: when it began to start or to work on a batch; None while it waits."""
 
     def __init__(self, setup: StageSetup) -> None:
         self.setup = setup
         self.num_failed_starts = 0
+        self.start_problem = ""  # why its handler could not be made, where it said so
         self._start()
 
     def _start(self) -> None:
         self.is_ready = False
+        self.since: float | None = time.monotonic()
         self.connection: Connection[Any, Any]
         self.connection, theirs = SPAWN.Pipe()
         self.process = SPAWN.Process(target=stage_main, args=(theirs, self.setup, os.getpid()), daemon=True)
@@ -42,6 +45,16 @@ class StageOwner:
             return False
         self._start()
         return True
+
+    def is_hanging(self, start_s: float, batch_s: float) -> bool:
+        """It has started, or worked on one batch, for longer than that."""
+        limit_s = batch_s if self.is_ready else start_s
+        return self.since is not None and time.monotonic() - self.since > limit_s
+
+    def kill(self) -> None:
+        """End it now; its closed pipe is heard as that of one that died by itself."""
+        self.since = None
+        self.process.kill()
 
     def end(self) -> None:
         """End it now; it holds nothing that is not answered."""

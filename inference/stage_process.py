@@ -78,7 +78,10 @@ def stage_main(connection: Connection[Any, Any], setup: StageSetup, parent_pid: 
     pipe.say(Say.READY)
     try:
         while True:
-            serve_batch(handler, next_batch(line, handler.batch_size))
+            batch = next_batch(line, handler.batch_size)
+            pipe.say(Say.BEGAN)
+            serve_batch(handler, batch)
+            pipe.say(Say.WAITS)
     except Exception:
         logger.exception("the shared stage ends; another process takes over")
         os._exit(1)

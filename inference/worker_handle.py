@@ -46,6 +46,7 @@ class WorkerHandle:
     def __init__(self, setup: WorkerSetup) -> None:
         self.setup = setup
         self.is_ready = False
+        self._started = time.monotonic()
         self.capacity = 1
         self.clocks: dict[int, StudyClock] = {}
         self.connection: Connection[Any, Any]
@@ -58,6 +59,11 @@ class WorkerHandle:
     def has_room(self) -> bool:
         """It can be given one more study."""
         return self.is_ready and len(self.clocks) < self.capacity
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since its process was started."""
+        return time.monotonic() - self._started
 
     @property
     def memory_bytes(self) -> int:

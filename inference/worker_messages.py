@@ -14,7 +14,10 @@ NUM_THREADS = 1  # of the numerical libraries in a process: sums over more threa
 
 
 class Say(StrEnum):
-    """First item of a message from a worker; the rest stands beside it."""
+    """First item of a message from a worker; the rest stands beside it.
+
+    The process of a shared stage says BEGAN and WAITS of each batch, with nothing beside it.
+    """
 
     READY = "ready"  # num_stages: int
     BROKEN = "broken"  # text: str, is_users_mistake: bool; the worker could not be made

@@ -72,6 +72,25 @@ def make_broken_worker() -> Worker:
     raise ArtefactError("the model has a changed byte")
 
 
+@dataclass(frozen=True)
+class UnsteadyMaker:
+    """Picklable maker of workers that cannot be made for a while: ``flags`` files stand for so many failures left."""
+
+    flags: Path
+
+    def __call__(self) -> Worker:
+        for flag in sorted(self.flags.glob("fail*")):
+            flag.unlink()
+            raise OSError("stale file handle")
+        return act
+
+
+def make_hanging_worker() -> Worker:
+    """A model on a disk that does not answer."""
+    time.sleep(600)
+    return act
+
+
 def make_dying_worker() -> Worker:
     """A library that crashes on import."""
     os.kill(os.getpid(), signal.SIGSEGV)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ class Doubler:
         words = [bytes(request["word"]).decode() for request in requests]
         if "kill" in words:
             os.kill(os.getpid(), signal.SIGKILL)
+        if "hang" in words:
+            time.sleep(600)
         if "too_big" in words:
             raise MemoryError("the device is too small")
         if "bug" in words:
@@ -76,6 +79,24 @@ def make_three_stages(client: StageClient) -> ThreeStages:
 
 def make_broken_handler() -> Doubler:
     raise ArtefactError("the model has a changed byte")
+
+
+@dataclass(frozen=True)
+class UnsteadyDoublerMaker:
+    """Fails the first time."""
+
+    flag: Path
+
+    def __call__(self) -> Doubler:
+        if self.flag.exists():
+            return Doubler()
+        self.flag.touch()
+        raise OSError("stale file handle")
+
+
+def make_hanging_handler() -> Doubler:
+    time.sleep(600)
+    return Doubler()
 
 
 def make_dying_handler() -> Doubler:

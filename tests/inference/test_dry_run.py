@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,13 @@ def test_after_a_run_its_own_timings_count_and_only_the_rest_is_to_do(tmp_path: 
     assert (estimate.num_done, estimate.num_to_run) == (2, 1)
     assert "2 studies timed" in estimate.basis
     assert "2 done before" in estimate.sentences()[0]
+
+
+def test_a_damaged_archive_is_still_to_do(tmp_path: Path) -> None:
+    task = make_task(tmp_path / "in", "a")
+    (tmp_path / "in" / "scans.zip").write_bytes(b"PK, and then nothing")
+    series = replace(task.series, files=(f"{tmp_path / 'in' / 'scans.zip'}!a.dcm",))
+    assert estimate_run([replace(task, series=series)], tmp_path / "out", SETTINGS, DIGESTS).num_to_run == 1
 
 
 def test_a_shard_is_estimated_alone(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import random
 from dataclasses import replace
@@ -33,6 +34,17 @@ def test_a_recorded_study_is_done(tmp_path: Path) -> None:
     assert is_done(*recorded(tmp_path))
 
 
+def test_an_earlier_result_stands_whatever_the_input_but_not_for_another_model(tmp_path: Path) -> None:
+    ledger, _, digest = recorded(tmp_path)
+    standing = ledger.find_standing("a")
+    assert standing is not None
+    assert standing.digests["input"] == digest
+    assert ledger.find_standing("b") is None
+    assert Ledger(ledger.out_dir, {"model": "other"}).find_standing("a") is None
+    (ledger.cases_dir / "a_axial.png").unlink()
+    assert ledger.find_standing("a") is None
+
+
 def test_a_study_is_not_done_for_another_input(tmp_path: Path) -> None:
     ledger, task, _ = recorded(tmp_path)
     assert not is_done(ledger, task, "other")
@@ -58,6 +70,23 @@ def test_a_study_whose_picture_is_damaged_is_not_done(tmp_path: Path, damage: st
     ledger, task, digest = recorded(tmp_path)
     picture = ledger.cases_dir / "a_axial.png"
     picture.write_bytes(b"pictura") if damage == "changed" else picture.unlink()
+    assert not is_done(ledger, task, digest)
+
+
+@pytest.mark.parametrize("name", ["a.json", "a_axial.png"])
+def test_a_study_whose_files_the_disk_does_not_give_is_not_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    ledger, task, digest = recorded(tmp_path)
+    read = Path.read_bytes
+
+    def stale(path: Path, *arguments: str, **named: str) -> bytes:
+        if path.name == name:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    monkeypatch.setattr(Path, "read_text", lambda path, **named: stale(path).decode())
     assert not is_done(ledger, task, digest)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ from runner_workers import make_task
 
 from domain.errors import ExitCode, InputError, OutputFolderError
 from domain.findings import QualityCode
-from domain.records import CaseResult, CaseStatus
+from domain.records import CaseResult, CaseStatus, StudyTask
 from domain.settings import InferSettings
-from inference import RunOptions, RunSummary, StudyFinished, run_studies
-from inference.local_engine import WorkerStartError
+from inference import RunEndedError, RunOptions, RunSummary, StudyFinished, run_studies
+from inference.input_digest import input_digest
+from inference.local_engine import Limits, LocalEngine, WorkerStartError
 from inference.runner import Study
 
 DIGESTS = {"model": "m1", "graph": "g1"}
@@ -149,6 +151,17 @@ def test_a_result_decided_before_the_run_keeps_its_place_and_is_written_once(tmp
     assert run(tasks, tmp_path / "out", options=IN_PROCESS).num_resumed == 3
 
 
+def test_a_result_taken_from_the_ledger_stands_as_it_was_written(tmp_path: Path) -> None:
+    tasks = [make_task(tmp_path / "in", key) for key in "ab"]
+    standing = by_key(run(tasks[:1], tmp_path / "out", options=IN_PROCESS))["a"]
+    before = (tmp_path / "out" / "cases" / "a.json").read_bytes()
+    make_task(tmp_path / "in", "a", "ok and one slice more")
+    summary = run([standing, tasks[1]], tmp_path / "out", options=IN_PROCESS)
+    assert (summary.case_keys, summary.num_resumed) == (("a", "b"), 1)
+    assert (tmp_path / "out" / "cases" / "a.json").read_bytes() == before
+    assert run(tasks, tmp_path / "out", options=IN_PROCESS).num_resumed == 1
+
+
 def test_progress_counts_to_the_end(tmp_path: Path) -> None:
     seen: list[StudyFinished] = []
     run([make_task(tmp_path / "in", key) for key in "abc"], tmp_path / "out", progress=seen.append, options=IN_PROCESS)
@@ -192,6 +205,58 @@ def test_a_model_that_does_not_load_ends_the_run_at_once(tmp_path: Path) -> None
         run_studies(tasks, runner_workers.make_dying_worker, tmp_path / "out", settings, DIGESTS)
 
 
+def unsteady(place: Path, num_failures: int) -> runner_workers.UnsteadyMaker:
+    flags = place / "flags"
+    flags.mkdir()
+    for number in range(num_failures):
+        (flags / f"fail{number}").touch()
+    return runner_workers.UnsteadyMaker(flags)
+
+
+def test_a_worker_that_cannot_be_made_for_a_moment_does_not_end_the_run(tmp_path: Path) -> None:
+    settings = InferSettings(num_workers=1, device="cpu")
+    tasks = [make_task(tmp_path / "in", "a")]
+    summary = run_studies(tasks, unsteady(tmp_path, 2), tmp_path / "out", settings, DIGESTS)
+    assert summary.counts == {CaseStatus.PREDICTED: 1}
+
+
+def test_a_worker_that_can_never_be_made_ends_the_run_with_the_reason(tmp_path: Path) -> None:
+    settings = InferSettings(num_workers=1, device="cpu")
+    tasks = [make_task(tmp_path / "in", "a")]
+    with pytest.raises(WorkerStartError, match="stale file handle"):
+        run_studies(tasks, unsteady(tmp_path, 3), tmp_path / "out", settings, DIGESTS)
+
+
+def test_a_worker_that_hangs_while_it_starts_is_started_again_not_for_ever(tmp_path: Path) -> None:
+    engine = LocalEngine(runner_workers.make_hanging_worker, 1, Limits(60, 4, start_s=0.3), gpus=())
+    with pytest.raises(WorkerStartError, match=r"worker does not start within 0\.3 s"):
+        engine.run(iter([(0, make_task(tmp_path, "a"))]), lambda index, result: None)
+
+
+def test_a_run_that_cannot_go_on_says_what_it_did(tmp_path: Path) -> None:
+    settings = InferSettings(num_workers=1, device="cpu")
+    fail_later = tmp_path / "flags"
+    tasks = [make_task(tmp_path / "in", "a"), make_task(tmp_path / "in", "b", "crash")]
+    worker = unsteady(tmp_path, 0)
+
+    def break_the_model(finished: StudyFinished) -> None:
+        for number in range(3):
+            (fail_later / f"fail{number}").touch()
+
+    with pytest.raises(RunEndedError, match="1 of 2 studies are done and kept") as caught:
+        run_studies(tasks, worker, tmp_path / "out", settings, DIGESTS, progress=break_the_model)
+    assert caught.value.summary.case_keys == ("a",)
+
+
+def test_an_archive_cut_between_the_search_and_the_run_is_one_row(tmp_path: Path) -> None:
+    tasks = [make_task(tmp_path / "in", key) for key in "ab"]
+    (tmp_path / "in" / "scans.zip").write_bytes(b"PK, and then nothing")
+    series = replace(tasks[0].series, files=(f"{tmp_path / 'in' / 'scans.zip'}!a.dcm",))
+    results = by_key(run([replace(tasks[0], series=series), tasks[1]], tmp_path / "out", options=IN_PROCESS))
+    assert results["a"].failure_code is QualityCode.UNREADABLE
+    assert results["b"].status is CaseStatus.PREDICTED
+
+
 def test_reading_overlaps_with_computing_and_a_crash_costs_only_its_own_study(tmp_path: Path) -> None:
     words = ["slow_finish 0.3", "sleep 0.3", "slow_finish 0.3", "crash", "sleep 0.3", "reject"]
     tasks = [make_task(tmp_path / "in", f"case{index}", word) for index, word in enumerate(words)]
@@ -199,6 +264,23 @@ def test_reading_overlaps_with_computing_and_a_crash_costs_only_its_own_study(tm
     summary = run_studies(tasks, runner_workers.make_staged_worker, tmp_path / "out", settings, DIGESTS)
     codes = [result.failure_code for result in summary.results()]
     assert codes == [None, None, None, QualityCode.DECODER_CRASHED, None, QualityCode.MISSING_SLICES]
+
+
+def test_looking_through_what_is_done_takes_no_time_from_a_running_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = [make_task(tmp_path / "in", f"done{index:02d}") for index in range(15)]
+    run(done, tmp_path / "out", options=IN_PROCESS)
+
+    def slowly(task: StudyTask) -> str:
+        time.sleep(0.15)
+        return input_digest(task)
+
+    monkeypatch.setattr("inference.runner.input_digest", slowly)
+    settings = InferSettings(num_workers=1, study_timeout_s=1.2, device="cpu")
+    tasks = [make_task(tmp_path / "in", "a"), *done]
+    summary = run_studies(tasks, runner_workers.make_staged_worker, tmp_path / "out", settings, DIGESTS)
+    assert (summary.num_resumed, summary.counts) == (15, {CaseStatus.PREDICTED: 16})
 
 
 PROGRAM = """

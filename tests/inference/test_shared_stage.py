@@ -13,7 +13,7 @@ from domain.findings import QualityCode
 from domain.records import CaseResult
 from domain.settings import InferSettings
 from inference import RunOptions, run_studies
-from inference.local_engine import WorkerStartError
+from inference.local_engine import Limits, LocalEngine, WorkerStartError
 from inference.shared_arrays import BufferReader, SharedBuffer
 from inference.shared_stage import MakeHandler
 from inference.stage_owners import StageOwners
@@ -22,10 +22,15 @@ DIGESTS = {"model": "m"}
 
 
 def run(
-    words: list[str], place: Path, *, num_workers: int = 3, make_handler: MakeHandler = workers.make_doubler
+    words: list[str],
+    place: Path,
+    *,
+    num_workers: int = 3,
+    make_handler: MakeHandler = workers.make_doubler,
+    timeout_s: float = 60,
 ) -> list[CaseResult]:
     tasks = [make_task(place / "in", f"case{number:02d}", f"{word} {number}") for number, word in enumerate(words)]
-    settings = InferSettings(num_workers=num_workers, device="cpu", study_timeout_s=60)
+    settings = InferSettings(num_workers=num_workers, device="cpu", study_timeout_s=timeout_s)
     options = RunOptions(make_handler=make_handler)
     summary = run_studies(tasks, workers.make_three_stages, place / "out", settings, DIGESTS, options=options)
     return list(summary.results())
@@ -45,6 +50,22 @@ def test_a_study_that_kills_the_shared_process_costs_no_other_study(tmp_path: Pa
     assert codes == {2: QualityCode.INTERNAL_ERROR, 5: QualityCode.OUT_OF_MEMORY, 8: QualityCode.INTERNAL_ERROR}
 
 
+def test_a_study_over_which_the_shared_process_hangs_costs_no_other_study(tmp_path: Path) -> None:
+    words = ["ok"] * 8
+    words[1] = "hang"
+    results = run(words, tmp_path, timeout_s=12)
+    codes = {number: result.failure_code for number, result in enumerate(results) if result.failure_code is not None}
+    assert codes == {1: QualityCode.INTERNAL_ERROR}
+
+
+def test_a_shared_stage_that_hangs_while_it_starts_is_started_again_not_for_ever(tmp_path: Path) -> None:
+    engine = LocalEngine(
+        workers.make_three_stages, 1, Limits(60, 4, start_s=1.0), gpus=(), make_handler=workers.make_hanging_handler
+    )
+    with pytest.raises(WorkerStartError, match="network does not start within 1 s"):
+        engine.run(iter([(0, make_task(tmp_path, "a", "ok 1"))]), lambda index, result: None)
+
+
 @pytest.mark.parametrize(
     ("make_handler", "message"),
     [(workers.make_broken_handler, "changed byte"), (workers.make_dying_handler, "dies while it starts")],
@@ -54,6 +75,11 @@ def test_a_shared_stage_that_cannot_start_ends_the_run(
 ) -> None:
     with pytest.raises(WorkerStartError, match=message):
         run(["ok"], tmp_path, make_handler=make_handler)
+
+
+def test_a_shared_stage_that_cannot_be_made_for_a_moment_does_not_end_the_run(tmp_path: Path) -> None:
+    (result,) = run(["ok"], tmp_path, make_handler=workers.UnsteadyDoublerMaker(tmp_path / "flag"))
+    assert result.failure_code is None
 
 
 def test_each_gpu_has_its_process_and_workers_are_dealt_out_to_them() -> None:

@@ -7,6 +7,9 @@ from runner_workers import make_task, task_of
 
 from domain.records import CaseResult, CaseStatus, StudyTask
 from domain.settings import InferSettings
+from inference.failures import failed_result, timed_out
+from inference.input_digest import input_digest
+from inference.ledger import Ledger
 from inference.run_summary import RunSummary
 from inference.runner import RunOptions, run_studies
 from inference.watching import Arriving, GrowthWatch, WatchTimes, follow
@@ -84,3 +87,40 @@ def test_following_a_folder_runs_what_arrives_once_each(tmp_path: Path) -> None:
     assert journal.read_text().split() == ["case1", "case3"]
     assert summaries[-1].counts == {CaseStatus.PREDICTED: 2}
     assert len(summaries) == 3  # nothing is looked for while nothing changes
+
+
+def test_the_earlier_result_of_a_growing_study_stays_in_its_place(tmp_path: Path) -> None:
+    clock, ledger = Clock(), Ledger(tmp_path / "out", {"model": "m"})
+    first, new = make_task(tmp_path, "a"), make_task(tmp_path, "b")
+    earlier = ledger.record(runner_workers.act(first), input_digest(first))
+    watch = GrowthWatch(10.0, clock, ledger.find_standing)
+    assert [study.case_key for study in watch.complete(arriving(first, new))] == ["a"]  # after a restart
+    clock.now = 10.0
+    assert watch.complete(arriving(first, new)) == [first, new]
+    make_task(tmp_path, "a", "ok and one slice more")
+    (standing, other) = watch.complete(arriving(first, new))
+    assert (standing, other) == (earlier.model_copy(update={"seconds": {}}), new)
+    assert watch.num_growing == 1
+
+
+def test_a_failure_that_may_pass_is_tried_again_twice_and_then_when_its_files_change(tmp_path: Path) -> None:
+    clock, ledger = Clock(), Ledger(tmp_path / "out", {"model": "m"})
+    task = make_task(tmp_path, "a", "raise")
+    watch = GrowthWatch(0.0, clock, ledger.find_standing)
+    offered = []
+    for _ in range(5):
+        (study,) = watch.complete(arriving(task))
+        offered.append(study == task)
+        ledger.record(failed_result(task, timed_out(1.0)), input_digest(task))
+    assert offered == [True, True, False, False, False]
+    make_task(tmp_path, "a", "ok now")
+    assert watch.complete(arriving(task)) == [task]
+
+
+def test_a_study_that_is_done_is_offered_each_time(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "out", {"model": "m"})
+    task = make_task(tmp_path, "a")
+    ledger.record(runner_workers.act(task), input_digest(task))
+    watch = GrowthWatch(0.0, Clock(), ledger.find_standing)
+    for _ in range(5):
+        assert watch.complete(arriving(task)) == [task]  # the ledger decides whether it must be run
