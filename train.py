@@ -132,7 +132,12 @@ def run(plan: Plan, progress: StepProgress) -> Path:
     table = read_table(settings.data.cases, plan.words)
     cache_dir = Path(settings.data.cache_dir) if settings.data.cache_dir else plan.run_dir / "cache"
     cohort = load_training_cohort(
-        table, Path(settings.data.scans), plan.preprocess, cache_dir=cache_dir, progress=progress
+        table,
+        Path(settings.data.scans),
+        plan.preprocess,
+        cache_dir=cache_dir,
+        progress=progress,
+        num_processes=settings.data.num_workers or None,
     )
     write_exclusions(plan, cohort, progress)
     items = GraphDataset(cohort.samples, plan.preprocess, cache_dir=cache_dir)

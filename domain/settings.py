@@ -17,7 +17,7 @@ class DataSettings(Settings):
     scans: str
     cases: str
     cache_dir: str = ""
-    num_workers: int = Field(default=0, ge=0)
+    num_workers: int = Field(default=0, ge=0, description="processes that read scans; 0: one per core")
 
 
 class VocabularySettings(Settings):
