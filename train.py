@@ -40,7 +40,7 @@ from domain.settings import (
     TableSettings,
     TrainSettings,
 )
-from domain.specs import PreprocessSpec
+from domain.specs import PreprocessSpec, digest_of
 from domain.strict_yaml import load_one_of, load_settings
 from domain.vocabularies import Vocabularies, load_vocabularies
 from domain.whole_files import write_whole
@@ -130,6 +130,9 @@ def run(plan: Plan, progress: StepProgress) -> Path:
     settings = plan.settings
     write_settings(settings)
     table = read_table(settings.data.cases, plan.words)
+    with_scan = [case for case in table if case.scan is not None]
+    if with_scan:  # what cannot be split is refused before scans are read
+        repeated_folds(with_scan, **settings.split.model_dump(), seed=settings.seed)
     cache_dir = Path(settings.data.cache_dir) if settings.data.cache_dir else plan.run_dir / "cache"
     cohort = load_training_cohort(
         table,
@@ -156,6 +159,7 @@ def run(plan: Plan, progress: StepProgress) -> Path:
             progress=progress,
             finish=items.tail,
             augment=build_augment(settings.augment) if settings.augment.steps else None,
+            data_digest=digest_of([cohort.digest, plan.preprocess.digest, settings.augment.model_dump(mode="json")]),
         ),
     )
     if not is_first_process():

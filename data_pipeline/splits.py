@@ -33,8 +33,13 @@ def grouped_folds(
     num_groups = len(set(groups))
     if num_groups < num_folds:
         kind = "sites" if group_by_site else "patients"
-        raise InputError(f"{num_folds} folds need at least {num_folds} {kind}, found {num_groups}; lower num_folds")
+        fix = "set split.num_folds lower" if num_groups > 1 else "more patients are needed"
+        if group_by_site:
+            fix = "set split.group_by_site: false" + (f", or split.num_folds: {num_groups}" if num_groups > 1 else "")
+        raise InputError(f"{num_folds} folds need at least {num_folds} {kind}, found {num_groups}; {fix}")
     strata = np.array([_stratum(case) for case in cases])
+    if np.unique(strata, return_counts=True)[1].max() < num_folds:
+        strata[:] = ""  # no pattern has a case for every fold: nothing can be stratified
     folds = np.zeros(len(cases), dtype=np.int64)
     # Rare strata are dealt as evenly as groups allow.
     dealer = StratifiedGroupKFold(n_splits=num_folds, shuffle=True, random_state=seed)

@@ -23,7 +23,7 @@ from domain.findings import QualityCode
 from domain.patterns import vote_probabilities
 from domain.quantities import READER_EXTENTS
 from domain.records import Case
-from domain.specs import PreprocessSpec
+from domain.specs import PreprocessSpec, digest_of
 
 ROWS_WORTH_A_PROCESS = 16  # starting a process costs some seconds of imports
 
@@ -47,11 +47,13 @@ class TrainingCohort:
         cases: In the order of the table.
         samples: One per case; ``case_index`` is its row here.
         excluded: Rows whose scan cannot be used. Rows that name no scan are in neither.
+        digest: Of the voxels of all samples.
     """
 
     cases: tuple[Case, ...]
     samples: tuple[Sample, ...]
     excluded: tuple[Exclusion, ...]
+    digest: str = ""
 
 
 def load_training_cohort(
@@ -83,11 +85,13 @@ def load_training_cohort(
     has_extents = any(case.extents_percent for case in cases)
     excluded: list[Exclusion] = []
     patients: dict[str, Case] = {}
+    digests: list[str] = []
     answers = _fill_cache(rows, spec, cache_dir, num_processes)
     for done, (row, answer) in enumerate(zip(rows, answers, strict=True), start=1):
         assert row.case is not None
         problem = answer if isinstance(answer, StudyError) else None
         if isinstance(answer, str) and row.series is not None:
+            digests.append(answer)
             first = patients.setdefault(answer, row.case)
             if first.patient_id != row.case.patient_id:
                 raise InputError(_same_scan(first, row.case))
@@ -100,7 +104,12 @@ def load_training_cohort(
     if not kept:
         reasons = sorted({exclusion.code.value for exclusion in excluded})
         raise InputError(f"none of the {len(rows)} cases has a usable scan below {scans}: {', '.join(reasons)}")
-    return TrainingCohort(tuple(case for case, _ in kept), tuple(sample for _, sample in kept), tuple(excluded))
+    return TrainingCohort(
+        cases=tuple(case for case, _ in kept),
+        samples=tuple(sample for _, sample in kept),
+        excluded=tuple(excluded),
+        digest=digest_of(digests),
+    )
 
 
 def extents_of(case: Case) -> tuple[float, ...]:

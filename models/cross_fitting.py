@@ -5,6 +5,7 @@ Making splits and writing the artefact are not here: see `train.py`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,12 +15,14 @@ from numpy.typing import NDArray
 
 from domain.settings import TrainingSettings
 from domain.specs import ModelSpec
-from models.batches import Finish, Items, count, keep_resident, make_loader, part_of
+from models.batches import Finish, Items, count, keep_resident, make_loader, part_of, read_labels
 from models.branch_weights import combine_branches, fit_branch_weights
 from models.devices import resolve_device
 from models.embedding_alignment import align, fit_alignment
 from models.fitting import FittedMember, RunContext, fit_member
 from models.outputs import NetworkOutputs, gather_outputs
+
+logger = logging.getLogger(__name__)
 
 Rows = NDArray[np.int64]
 
@@ -38,23 +41,27 @@ class CrossFit:
     outputs: NetworkOutputs
 
 
-def split_for_early_stopping(rows: Rows, groups: Sequence[str], *, seed: int, share: float = 0.2) -> tuple[Rows, Rows]:
+def split_for_early_stopping(
+    rows: Rows, groups: Sequence[str], labelled: NDArray[np.bool_], *, seed: int, share: float = 0.2
+) -> tuple[Rows, Rows]:
     """Part of the training rows to watch, whole groups (patients) at a time.
 
     Args:
         rows: Row numbers to divide.
         groups: Group of every row of the dataset.
+        labelled: Of every row of the dataset: a row without a label shows no loss and is not watched.
         seed: Which groups.
-        share: Share of the groups to watch.
+        share: Share of the groups with a label to watch.
 
     Returns:
-        (rows to train on, rows to watch), both sorted.
+        (rows to train on, rows to watch), both sorted; nothing to watch where fewer than two groups have a label.
     """
-    names = sorted({groups[row] for row in rows})
-    chosen = np.random.default_rng(seed).permutation(len(names))[: max(round(share * len(names)), 1)]
+    names = sorted({groups[row] for row in rows if labelled[row]})
+    count = max(round(share * len(names)), 1) if len(names) > 1 else 0
+    chosen = np.random.default_rng(seed).permutation(len(names))[:count]
     watched_names = {names[index] for index in chosen}
     watched = np.array([groups[row] in watched_names for row in rows])
-    return np.sort(rows[~watched]), np.sort(rows[watched])
+    return np.sort(rows[~watched]), np.sort(rows[watched & labelled[rows]])
 
 
 def cross_fit(
@@ -87,12 +94,15 @@ def cross_fit(
     check_folds(folds, count(items), groups)
     items = keep_resident(items, settings)
     names = [str(row) for row in range(count(items))] if groups is None else list(groups)
+    labelled = read_labels(items)[0].isfinite().all(dim=1).numpy()
     members: list[FittedMember] = []
     for index, (train_rows, _) in enumerate(folds):
         watched_items = None
         if settings.patience_epochs < settings.max_epochs:
-            train_rows, watched_rows = split_for_early_stopping(train_rows, names, seed=run.seed + index)
-            watched_items = part_of(items, watched_rows.tolist())
+            train_rows, watched_rows = split_for_early_stopping(train_rows, names, labelled, seed=run.seed + index)
+            watched_items = part_of(items, watched_rows.tolist()) if len(watched_rows) else None
+            if watched_items is None:
+                logger.warning("member %d: too few labelled patients to watch; it trains for all epochs", index + 1)
         member_run = replace(
             run,
             seed=run.seed + index,

@@ -23,7 +23,14 @@ from models.network import PatternNetwork, build_network
 from models.pretrained import load_pretrained
 from models.quantitative_fit import fit_quantitative_branch
 from models.starting_point import find_starting_point
-from models.trainer import checkpoint_of, is_out_of_memory, make_trainer, out_of_memory_advice, quiet_lightning
+from models.trainer import (
+    check_processes,
+    checkpoint_of,
+    is_out_of_memory,
+    make_trainer,
+    out_of_memory_advice,
+    quiet_lightning,
+)
 from models.training_callbacks import EarlyStop, EpochHistory, EpochSeed, Progress, ProgressReport, WeightAverage
 from models.training_module import Augment, PatternModule
 
@@ -43,6 +50,8 @@ class RunContext:
         label: What this training is called there.
         finish: Last deterministic steps of the graph on a whole batch, for items that stop before them.
         augment: Random steps on a whole training batch, on its device.
+        data_digest: Of what decides the weights and is seen nowhere else here: voxels, graph, augmentation. A
+            checkpoint of another one is not gone on with.
     """
 
     seed: int = 0
@@ -51,6 +60,7 @@ class RunContext:
     label: str = "training"
     finish: Finish | None = None
     augment: Augment | None = None
+    data_digest: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +128,7 @@ def fit_member(
     Returns:
         The network, on CPU.
     """
+    check_processes(settings)
     train_items = keep_resident(train_items, settings)
     targets, quantitative = read_labels(train_items)
     extents = read_column(train_items, batch_keys.AUXILIARY_TARGET)
@@ -134,7 +145,8 @@ def fit_member(
             finish=run.finish,
             augment=run.augment,
         )
-    digest = digest_of_training(spec, settings, run.seed, targets, quantitative)
+    tables = [targets, quantitative, *([] if extents is None else [extents])]
+    digest = digest_of_training(spec, settings, run, tables)
     try:
         settings = started_settings(module, train_items, settings, run.run_dir, digest)
     except RuntimeError as error:
@@ -176,12 +188,10 @@ def started_settings(
     return settings.started(**{name: value for name, value in stored.items() if name != "digest"})
 
 
-def digest_of_training(
-    spec: ModelSpec, settings: TrainingSettings, seed: int, targets: Tensor, quantitative: Tensor
-) -> str:
-    """Digest of what decides the weights: network, optimisation, seed and data (by labels and quantitative CT)."""
-    data = hashlib.sha256(targets.numpy().tobytes() + quantitative.numpy().tobytes()).hexdigest()
-    return digest_of([spec.model_dump(mode="json"), settings.model_dump(mode="json"), seed, data])
+def digest_of_training(spec: ModelSpec, settings: TrainingSettings, run: RunContext, tables: Sequence[Tensor]) -> str:
+    """Digest of what decides the weights: network, optimisation, seed, data (by its tables and ``data_digest``)."""
+    data = hashlib.sha256(b"".join(table.numpy().tobytes() for table in tables)).hexdigest()
+    return digest_of([spec.model_dump(mode="json"), settings.model_dump(mode="json"), run.seed, run.data_digest, data])
 
 
 def keep_best_weights(network: PatternNetwork, callbacks: Sequence[Callback]) -> int | None:

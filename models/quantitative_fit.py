@@ -9,7 +9,7 @@ from domain.settings import TrainingSettings
 from models.losses.soft_cross_entropy import balanced_class_weights, soft_cross_entropy
 from models.network import PatternNetwork
 
-NUM_PASSES, MAX_STEPS = 60, 2000  # over the rows; about a second
+NUM_PASSES, MIN_STEPS, MAX_STEPS = 60, 200, 2000  # over the rows; about a second
 BATCH_SIZE = 16
 LEARNING_RATE, WEIGHT_DECAY = 3e-3, 0.01
 
@@ -34,7 +34,7 @@ def fit_quantitative_branch(
     parameters = [*encoder.parameters(), *branch.parameters()]
     weights = balanced_class_weights(targets, strength=settings.class_balance)
     num_rows = len(targets)
-    num_steps = min(NUM_PASSES * -(-num_rows // BATCH_SIZE), MAX_STEPS)
+    num_steps = min(max(NUM_PASSES * -(-num_rows // BATCH_SIZE), MIN_STEPS), MAX_STEPS)
     optimiser = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, LEARNING_RATE, total_steps=num_steps, cycle_momentum=False

@@ -55,6 +55,26 @@ def is_first_process() -> bool:
     return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
 
 
+def check_processes(settings: TrainingSettings) -> None:
+    """Refuse settings that several processes cannot share.
+
+    Raises:
+        SettingsError: Says what to change.
+    """
+    if settings.num_devices * settings.num_nodes == 1:
+        return
+    problems = []
+    if "RANK" not in os.environ and "SLURM_PROCID" not in os.environ:
+        start = f"torchrun --nproc-per-node={settings.num_devices} train.py CONFIG"
+        problems.append(
+            f"num_devices={settings.num_devices} needs one process per GPU; start it with: {start} (or SLURM)"
+        )
+    if settings.batch_size is None or settings.learning_rate is None:
+        problems.append("batch_size and learning_rate must be given for several processes: each would choose its own")
+    if problems:
+        raise SettingsError("training", problems)
+
+
 def make_trainer(settings: TrainingSettings, callbacks: list[Callback], run_dir: Path | None) -> lightning.Trainer:
     """A trainer; with a run folder it keeps the last epoch there, for resuming.
 

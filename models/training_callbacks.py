@@ -90,6 +90,11 @@ class WeightAverage(Callback):
         self.average: dict[str, Tensor] = {}
         self.current: dict[str, Tensor] = {}
 
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """An average read from a checkpoint lies in the machine's memory: put it beside the weights."""
+        del trainer
+        self.average = {name: value.to(pl_module.device) for name, value in self.average.items()}
+
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -141,6 +146,12 @@ class EarlyStop(Callback):
         self.best_loss = float("inf")
         self.best_epoch: int | None = None
         self.best_weights: dict[str, Tensor] = {}
+        self.has_stopped = False
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """A run that had stopped is finished: another epoch might be better, and the weights would be others."""
+        del pl_module
+        trainer.should_stop = self.has_stopped
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Compare, remember, stop."""
@@ -151,16 +162,17 @@ class EarlyStop(Callback):
             weights = {name: value.clone() for name, value in average.items()}
             self.best_weights = weights or copy_weights(pl_module)
         elif trainer.current_epoch - (self.best_epoch or 0) >= self.patience_epochs:
-            trainer.should_stop = True
+            trainer.should_stop = self.has_stopped = True
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""
-        return {"loss": self.best_loss, "epoch": self.best_epoch, "weights": self.best_weights}
+        state = {"loss": self.best_loss, "epoch": self.best_epoch, "weights": self.best_weights}
+        return state | {"has_stopped": self.has_stopped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From the checkpoint."""
         self.best_loss, self.best_epoch = state_dict["loss"], state_dict["epoch"]
-        self.best_weights = state_dict["weights"]
+        self.best_weights, self.has_stopped = state_dict["weights"], state_dict["has_stopped"]
 
 
 class ProgressReport(Callback):

@@ -130,7 +130,7 @@ class PatternModule(lightning.LightningModule):
             batch[batch_keys.PATTERN_TARGET],
             label_smoothing=self.settings.label_smoothing if is_training else 0.0,
             class_weights=self.class_weights,  # type: ignore[arg-type]
-            mean_row_weight=self.mean_row_weight if is_training else None,
+            mean_row_weight=self.mean_row_weight if is_training else 1.0,  # every watched row is labelled
         )
 
     def _prepared(self, batch: Batch, augment: Augment | None = None) -> Batch:

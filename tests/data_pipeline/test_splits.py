@@ -48,3 +48,15 @@ def test_the_same_seed_gives_the_same_folds() -> None:
 def test_more_folds_than_patients_are_refused() -> None:
     with pytest.raises(InputError, match="at least 3 patients"):
         grouped_folds(cohort(4), num_folds=3, seed=0)
+
+
+def test_patterns_rarer_than_folds_do_not_stop_a_small_cohort() -> None:
+    cases = [Case(f"c{i}", f"p{i}", pattern_votes={"r": PATTERNS[i % 4]}) for i in range(12)]
+    assert set(grouped_folds(cases, num_folds=5, seed=0)) == set(range(5))
+
+
+@pytest.mark.parametrize(("num_sites", "advice"), [(1, "group_by_site: false$"), (3, "num_folds: 3$")])
+def test_too_few_sites_are_answered_with_what_helps(num_sites: int, advice: str) -> None:
+    cases = [Case(f"c{i}", f"p{i}", site=f"s{i % num_sites}", pattern_votes={"r": PATTERNS[0]}) for i in range(20)]
+    with pytest.raises(InputError, match=advice):
+        grouped_folds(cases, num_folds=5, seed=0, group_by_site=True)

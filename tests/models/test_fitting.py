@@ -78,9 +78,23 @@ def test_repeated_folds_make_more_members_and_average_those_that_did_not_see_a_r
 
 def test_early_stopping_watches_whole_patients_of_the_training_side_only() -> None:
     patients = [f"p{index // 3}" for index in range(30)]
-    training, watched = split_for_early_stopping(np.arange(21), patients, seed=1)
+    training, watched = split_for_early_stopping(np.arange(21), patients, np.ones(30, dtype=bool), seed=1)
     assert set(training) | set(watched) == set(range(21))
     assert not {patients[row] for row in training} & {patients[row] for row in watched}
+
+
+def test_early_stopping_watches_labelled_scans_only_and_nothing_where_there_are_too_few() -> None:
+    patients = [f"p{index // 2}" for index in range(40)]
+    labelled = np.zeros(40, dtype=bool)
+    labelled[[0, 9, 22, 30]] = True
+    for seed in range(20):
+        training, watched = split_for_early_stopping(np.arange(40), patients, labelled, seed=seed)
+        assert len(watched) == 1
+        assert labelled[watched].all()
+        assert not {patients[row] for row in training} & {patients[row] for row in watched}
+    labelled[9:] = False
+    training, watched = split_for_early_stopping(np.arange(40), patients, labelled, seed=0)
+    assert (len(training), len(watched)) == (40, 0)
 
 
 def test_early_stopping_keeps_the_best_epoch(items: Items) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,39 @@ def test_a_finished_run_is_not_trained_again(items: Items, tmp_path: Path) -> No
     assert again.history == first.history
     for name, value in first.network.state_dict().items():
         assert torch.equal(value, again.network.state_dict()[name]), name
+
+
+def test_other_voxels_or_augmentation_with_the_same_tables_are_another_training(items: Items, tmp_path: Path) -> None:
+    told: list[int] = []
+    run = RunContext(run_dir=tmp_path, progress=lambda text, done, total: told.append(done), data_digest="6 mm")
+    fit_member(items[:8], None, small_spec(), quick_settings(max_epochs=1), run)
+    fit_member(items[:8], None, small_spec(), quick_settings(max_epochs=1), replace(run, data_digest="3 mm"))
+    assert told == [1, 1]
+
+
+def test_a_run_that_stopped_early_is_finished(items: Items, tmp_path: Path) -> None:
+    told: list[int] = []
+    run = RunContext(run_dir=tmp_path, progress=lambda text, done, total: told.append(done))
+    settings = quick_settings(max_epochs=30, patience_epochs=1, learning_rate=0.05)
+    first = fit_member(items[:16], items[16:24], small_spec(), settings, run)
+    num_epochs = len(told)
+    assert num_epochs < 30
+    again = fit_member(items[:16], items[16:24], small_spec(), settings, run)
+    assert (len(told), again.history, again.best_epoch) == (num_epochs, first.history, first.best_epoch)
+    for name, value in first.network.state_dict().items():
+        assert torch.equal(value, again.network.state_dict()[name]), name
+
+
+def test_several_processes_without_a_launcher_or_with_open_values_are_refused(
+    items: Items, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SettingsError, match="torchrun --nproc-per-node=2"):
+        fit_member(items[:8], None, small_spec(), quick_settings(num_devices=2))
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(SettingsError, match="each would choose its own"):
+        fit_member(items[:8], None, small_spec(), quick_settings(num_devices=2, learning_rate=None))
 
 
 def test_too_little_memory_is_answered_with_what_to_change() -> None:
