@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from domain.errors import InputError
 from domain.whole_files import write_whole
-from inference.incoming_files import has_room, instance_path, series_folder, store
+from inference.incoming_files import has_room, instance_path, remove_remains, series_folder, store
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ def fetch_series(url: str, filters: Mapping[str, str], folder: Path) -> FetchSum
     """
     client = _client(url)
     folder.mkdir(parents=True, exist_ok=True)
+    remove_remains(folder)
     found = _searched(client, {"Modality": MODALITY, **filters}, url)
     fetched, kept, failures = 0, 0, []
     for number, series in enumerate(found, start=1):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -109,6 +110,26 @@ def test_a_broken_association_keeps_what_came_whole(tmp_path: Path) -> None:
         association.release()
     assert received(tmp_path / "in") == received(tmp_path / "scanner")
     assert not list((tmp_path / "in").rglob("*.partial"))
+
+
+def leave_remains(folder: Path) -> tuple[Path, Path]:
+    """A half-written slice and a half-fetched series, as a power cut leaves them; and their names."""
+    slice_, series = folder / "study" / ".0123456789abcdef.dcm.7-0a0b0c0d.partial", folder / ".x.7-0a0b0c0d.partial"
+    for path in (slice_, series / "0.dcm"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+    return slice_, series
+
+
+@pytest.mark.parametrize(("age_s", "num_left"), [(0, 2), (7200, 0)], ids=["being written", "of a killed program"])
+def test_the_listener_removes_old_remains_at_its_start(tmp_path: Path, age_s: float, num_left: int) -> None:
+    remains = leave_remains(tmp_path / "in")
+    (tmp_path / "in" / "notes.partial").write_text("the user's own")
+    for path in (*remains, tmp_path / "in" / "notes.partial"):
+        os.utime(path, (time.time() - age_s,) * 2)
+    with listening(tmp_path / "in", ANY_PORT):
+        assert sum(path.exists() for path in remains) == num_left
+    assert (tmp_path / "in" / "notes.partial").exists()
 
 
 def test_a_taken_port_is_one_clear_message(tmp_path: Path) -> None:
