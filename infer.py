@@ -368,12 +368,13 @@ def main(arguments: Sequence[str]) -> ExitCode:
     args = parse(arguments)
     configure_logging(verbose=args.verbose)
     settings = settings_of(args)
+    num_missing = 0
     if args.merge:
         summary = merge_runs(args.merge, args.out)
         write_reports(args.out, summary, settings)
     else:
         if args.from_dicomweb:
-            fetch(args.from_dicomweb, args.query, args.scans, print)
+            num_missing = fetch(args.from_dicomweb, args.query, args.scans, print)
         facts = ModelFacts.of(args.model, without_model=NO_MODEL)
         facts.digests["policy"] = digest_of(load_policy(args.policy).model_dump(mode="json"))
         with StepProgress() as progress:
@@ -393,7 +394,9 @@ def main(arguments: Sequence[str]) -> ExitCode:
     if summary.was_interrupted:
         print("interrupted; what is done is kept: run the same command again to go on")
     print(f"look at {args.out / ('report.html' if 'html' in settings.formats else 'cases')}")
-    return summary.exit_code
+    if num_missing:
+        print(f"{num_missing} series did not come from {args.from_dicomweb}: run the same command again to fetch them")
+    return ExitCode.SOME_FAILED if num_missing and summary.exit_code is ExitCode.OK else summary.exit_code
 
 
 if __name__ == "__main__":

@@ -43,14 +43,15 @@ def receive(args: argparse.Namespace, run_round: Callable[[KeepStudies], None], 
         look()
 
 
-def fetch(url: str, query: Sequence[str], scans: Path, say: Say) -> None:
-    """Bring what a query finds on a DICOMweb server into SCANS."""
+def fetch(url: str, query: Sequence[str], scans: Path, say: Say) -> int:
+    """Bring what a query finds on a DICOMweb server into SCANS; gives how many series did not come."""
     from inference.dicomweb import fetch_series, parse_query
 
     came = fetch_series(url, parse_query(query), scans)
     say(f"{came.num_series} series found, {came.num_fetched} fetched, {came.num_kept} there before")
     for failure in came.failures:
         say(f"  {failure}")
+    return len(came.failures)
 
 
 def send_results(url: str, out: Path, say: Say) -> None:
