@@ -37,7 +37,7 @@ from domain.strict_yaml import load_settings
 from inference.arguments import parse, settings_of
 from inference.dry_run import estimate_run
 from inference.incoming import KeepStudies, fetch, keep_all, receive, send_results
-from inference.ledger import CASES, PRIVATE
+from inference.ledger import CASES, DICOM, DICOM_KINDS, PRIVATE, dicom_digests
 from inference.machine import shares_network
 from inference.merging import merge_runs
 from inference.private_files import case_key, open_log, run_secret, write_keys, write_series
@@ -175,7 +175,9 @@ class ModelWorker(HrctWorker):
         seconds = payload.seconds | watch.seconds
         result = make_result(task.case_key, analysis.prediction, task, self.artefact.trained_on, seconds, pictures)
         if self.places.dicom_dir is not None:
-            dicom_results.write(result, item[LUNG_MASK][0], Affine(item[AFFINE]), task.series, self.places.dicom_dir)
+            lungs, affine = item[LUNG_MASK][0], Affine(item[AFFINE])
+            names = dicom_results.write(result, lungs, affine, task.series, self.places.dicom_dir)
+            result = result.model_copy(update={"digests": result.digests | dicom_digests(names)})
         return result
 
     def _run_network(self, item: Mapping[str, Any]) -> NetworkOutput:
@@ -248,7 +250,7 @@ class Session:
     def workers(self, studies: Sequence[Study]) -> tuple[MakeWorker | MakeClientWorker, MakeHandler | None]:
         """What each worker process calls once, and what the process of a shared network calls once."""
         model, device, out = self.args.model, self.settings.device, self.args.out
-        dicom_dir = out / PRIVATE / "dicom" if "dicom" in self.settings.formats else None
+        dicom_dir = out / PRIVATE / DICOM if DICOM in self.settings.formats else None
         places = Places(out / CASES, dicom_dir, readers_per_worker(studies, self.settings), self.args.policy)
         if self.args.quantify_only:
             return partial(QuantifyWorker, places), None
@@ -373,10 +375,13 @@ def main(arguments: Sequence[str]) -> ExitCode:
         summary = merge_runs(args.merge, args.out)
         write_reports(args.out, summary, settings)
     else:
-        if args.from_dicomweb:
-            num_missing = fetch(args.from_dicomweb, args.query, args.scans, print)
         facts = ModelFacts.of(args.model, without_model=NO_MODEL)
         facts.digests["policy"] = digest_of(load_policy(args.policy).model_dump(mode="json"))
+        if DICOM in settings.formats:
+            dicom_results.require_extra()
+            facts.digests[DICOM] = DICOM_KINDS
+        if args.from_dicomweb:
+            num_missing = fetch(args.from_dicomweb, args.query, args.scans, print)
         with StepProgress() as progress:
             secret = run_secret(args.out, args.secret, is_kept=not args.dry_run)
             session = Session(args, settings, facts, secret, progress)
@@ -389,7 +394,7 @@ def main(arguments: Sequence[str]) -> ExitCode:
                 receive(args, session.run_round, progress.say)
             summary = session.run()
         if args.send_back:
-            send_results(args.from_dicomweb, args.out, print)
+            send_results(args.from_dicomweb, summary.results(), args.out, print)
     print(summary.sentence)
     if summary.was_interrupted:
         print("interrupted; what is done is kept: run the same command again to go on")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from inference.ledger import PRIVATE
+from domain.records import CaseResult
+from inference.ledger import dicom_files
 from inference.runner import Study
 from inference.watching import Arriving, WatchTimes, follow
 
@@ -54,8 +55,9 @@ def fetch(url: str, query: Sequence[str], scans: Path, say: Say) -> int:
     return len(came.failures)
 
 
-def send_results(url: str, out: Path, say: Say) -> None:
-    """Store the DICOM results on the server that the studies came from."""
+def send_results(url: str, results: Iterable[CaseResult], out: Path, say: Say) -> None:
+    """Store the DICOM results of a run, no others that lie in OUT, on the server that the studies came from."""
     from inference.dicomweb import send_back
 
-    say(f"{send_back(url, sorted((out / PRIVATE / 'dicom').glob('*.dcm')))} DICOM results stored on {url}")
+    files = [path for result in results for path in dicom_files(out, result) if path.is_file()]
+    say(f"{send_back(url, files)} DICOM results stored on {url}")

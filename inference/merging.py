@@ -10,7 +10,7 @@ from pathlib import Path
 from domain.errors import InputError
 from domain.records import CaseResult, CaseStatus
 from domain.result_json import CHECKSUM, DamagedResultError
-from inference.ledger import CASES, INPUT, PICTURE_PREFIX, PRIVATE, Ledger, read_order
+from inference.ledger import CASES, DICOM, DICOM_PREFIX, INPUT, PICTURE_PREFIX, PRIVATE, Ledger, read_order
 from inference.output_lock import locked_output
 from inference.run_summary import RunSummary
 
@@ -97,6 +97,6 @@ def _checked_results(ledger: Ledger, order: Sequence[str]) -> RunSummary:
 
 def _model_of(result: CaseResult) -> str:
     """Digests that all results of one run share."""
-    own = {INPUT, CHECKSUM}
-    shared = {k: v for k, v in result.digests.items() if k not in own and not k.startswith(PICTURE_PREFIX)}
+    own, files = {INPUT, CHECKSUM, DICOM}, (PICTURE_PREFIX, DICOM_PREFIX)
+    shared = {k: v for k, v in result.digests.items() if k not in own and not k.startswith(files)}
     return repr(sorted(shared.items()))

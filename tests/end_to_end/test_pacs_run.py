@@ -32,10 +32,12 @@ def test_a_study_comes_from_a_pacs_and_its_report_and_segmentation_go_back(train
     scan = next((trained.test / "scans").iterdir())
     with orthanc.running(tmp_path / "orthanc") as server:
         num_slices = server.upload(scan)
-        answer = command(
+        words = [
             "infer.py", tmp_path / "in", "--model", trained.model, "--out", tmp_path / "out", "--device", "cpu",
-            "--from-dicomweb", server.dicomweb, "--query", "Modality=CT", "--formats", "csv,dicom", "--send-back",
-        )  # fmt: skip
+            "--from-dicomweb", server.dicomweb, "--query", "Modality=CT",
+        ]  # fmt: skip
+        assert command(*words, "--formats", "csv").returncode == 0  # a study done without them is not done with them
+        answer = command(*words, "--formats", "csv,dicom", "--send-back")
         assert answer.returncode == 0, answer.stderr
         assert "2 DICOM results stored" in answer.stdout
         (study,) = server.call("/studies?expand")  # type: ignore[misc]

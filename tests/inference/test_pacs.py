@@ -18,9 +18,12 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from domain.errors import InputError
+from domain.records import CaseResult, CaseStatus
 from inference import dicomweb
 from inference.dicom_listener import ListenerSettings, listening
 from inference.dicomweb import COMPLETE_MARK, fetch_series, parse_query, send_back
+from inference.incoming import send_results
+from inference.ledger import dicom_digests
 
 pytest.importorskip("pynetdicom", reason="the pacs extra is not installed")
 needs_storescu = pytest.mark.skipif(shutil.which("storescu") is None, reason="dcmtk (storescu) is not installed")
@@ -270,6 +273,21 @@ def test_a_server_that_is_not_there_is_one_clear_message(tmp_path: Path, monkeyp
     monkeypatch.setattr(dicomweb, "FIRST_PAUSE_S", 0.0)
     with pytest.raises(InputError, match="does not answer the search"):
         fetch_series(f"http://127.0.0.1:{orthanc.free_port()}/dicom-web", {}, tmp_path)
+
+
+def test_only_what_this_run_made_is_sent_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, sent, said = tmp_path / "private" / "dicom", list[str](), list[str]()
+    folder.mkdir(parents=True)
+    for name in ("a_sr.dcm", "a_seg.dcm", "b_sr.dcm", "gone_sr.dcm"):
+        (folder / name).write_bytes(b"result")
+    made = CaseResult(case_key="a", status=CaseStatus.PREDICTED, digests=dicom_digests(["a_sr.dcm", "a_seg.dcm"]))
+    refused = CaseResult(case_key="b", status=CaseStatus.REJECTED)
+    monkeypatch.setattr(
+        dicomweb, "send_back", lambda url, files: sent.extend(path.name for path in files) or len(files)
+    )
+    send_results("http://pacs", [made, refused], tmp_path, said.append)
+    assert sent == ["a_seg.dcm", "a_sr.dcm"]
+    assert said == ["2 DICOM results stored on http://pacs"]
 
 
 def test_a_malformed_query_is_refused() -> None:
