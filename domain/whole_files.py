@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -34,6 +35,22 @@ def write_whole(path: Path, content: bytes | str | Iterable[str]) -> None:
         partial.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def copy_whole(source: Path, path: Path) -> None:
+    """Copy a file of any size, its time included, so that no reader ever meets half of it.
+
+    Raises:
+        OSError: As ``write_whole``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_path(path)
+    try:
+        shutil.copy2(source, partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def partial_path(path: Path) -> Path:
