@@ -38,7 +38,7 @@ from domain.strict_yaml import load_settings
 from inference.arguments import parse, settings_of
 from inference.dry_run import estimate_run
 from inference.incoming import KeepStudies, fetch, keep_all, receive, send_results
-from inference.ledger import CASES, PRIVATE, Ledger
+from inference.ledger import CASES, DICOM, DICOM_KINDS, PRIVATE, Ledger, dicom_digests
 from inference.machine import shares_network
 from inference.merging import merge_runs
 from inference.output_lock import locked_output
@@ -178,7 +178,9 @@ class ModelWorker(HrctWorker):
         seconds = payload.seconds | watch.seconds
         result = make_result(task.case_key, analysis.prediction, task, self.artefact.trained_on, seconds, pictures)
         if self.places.dicom_dir is not None:
-            dicom_results.write(result, item[LUNG_MASK][0], Affine(item[AFFINE]), task.series, self.places.dicom_dir)
+            lungs, affine = item[LUNG_MASK][0], Affine(item[AFFINE])
+            names = dicom_results.write(result, lungs, affine, task.series, self.places.dicom_dir)
+            result = result.model_copy(update={"digests": result.digests | dicom_digests(names)})
         return result
 
     def _run_network(self, item: Mapping[str, Any]) -> NetworkOutput:
@@ -251,7 +253,7 @@ class Session:
     def workers(self, studies: Sequence[Study]) -> tuple[MakeWorker | MakeClientWorker, MakeHandler | None]:
         """What each worker process calls once, and what the process of a shared network calls once."""
         model, device, out = self.args.model, self.settings.device, self.args.out
-        dicom_dir = out / PRIVATE / "dicom" if "dicom" in self.settings.formats else None
+        dicom_dir = out / PRIVATE / DICOM if DICOM in self.settings.formats else None
         places = Places(out / CASES, dicom_dir, readers_per_worker(studies, self.settings), self.args.policy)
         if self.args.quantify_only:
             return partial(QuantifyWorker, places), None
@@ -387,14 +389,18 @@ def main(arguments: Sequence[str]) -> ExitCode:
 
 def carry_out(args: argparse.Namespace, settings: InferSettings) -> ExitCode:
     """What the command line asks for, by the one program that may write to OUT."""
+    num_missing = 0
     if args.merge:
         summary = merge_runs(args.merge, args.out)
         write_reports(args.out, summary, settings)
     else:
-        if args.from_dicomweb:
-            fetch(args.from_dicomweb, args.query, args.scans, print)
         facts = ModelFacts.of(args.model, without_model=NO_MODEL)
         facts.digests["policy"] = digest_of(load_policy(args.policy).model_dump(mode="json"))
+        if DICOM in settings.formats:
+            dicom_results.require_extra()
+            facts.digests[DICOM] = DICOM_KINDS
+        if args.from_dicomweb:
+            num_missing = fetch(args.from_dicomweb, args.query, args.scans, print)
         with StepProgress() as progress:
             secret = run_secret(args.out, args.secret, is_kept=not args.dry_run)
             session = Session(args, settings, facts, secret, progress)
@@ -407,12 +413,14 @@ def carry_out(args: argparse.Namespace, settings: InferSettings) -> ExitCode:
                 receive(args, session.run_round, progress.say, Ledger(args.out, facts.digests).find_standing)
             summary = session.run()
         if args.send_back:
-            send_results(args.from_dicomweb, args.out, print)
+            send_results(args.from_dicomweb, summary.results(), args.out, print)
     print(summary.sentence)
     if summary.was_interrupted:
         print("interrupted; what is done is kept: run the same command again to go on")
     print(f"look at {args.out / ('report.html' if 'html' in settings.formats else 'cases')}")
-    return summary.exit_code
+    if num_missing:
+        print(f"{num_missing} series did not come from {args.from_dicomweb}: run the same command again to fetch them")
+    return ExitCode.SOME_FAILED if num_missing and summary.exit_code is ExitCode.OK else summary.exit_code
 
 
 if __name__ == "__main__":

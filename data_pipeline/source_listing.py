@@ -11,6 +11,7 @@ from data_pipeline.sources import MAX_RATIO, RATIO_FREE_BYTES, open_archive, ref
 from domain.archive_members import MEMBER_SEPARATOR
 from domain.findings import QualityCode
 from domain.records import FileRecord, FileStatus
+from domain.whole_files import is_partial
 
 MAX_MEMBERS = 1_000_000
 SORTED_ENTRIES = 50_000  # of a folder, sorted at a time
@@ -19,7 +20,8 @@ SORTED_ENTRIES = 50_000  # of a folder, sorted at a time
 def list_sources(scans: Path) -> Iterator[str | FileRecord]:
     """Every file below a folder (or the one file given), archives opened up; what cannot be listed as a record.
 
-    Links to folders are followed once; a link back up is not. Devices, pipes and sockets are passed over.
+    Links to folders are followed once; a link back up is not. Devices, pipes and sockets are passed over, and so is
+    what a listener or a fetch has not finished writing: half a slice would spoil its series.
     """
     if scans.is_file():
         yield from _expand(str(scans))
@@ -31,6 +33,9 @@ def list_sources(scans: Path) -> Iterator[str | FileRecord]:
         for entry in _entries(folder):
             if isinstance(entry, FileRecord):
                 yield entry
+                continue
+            if is_partial(entry.name):
+                yield FileRecord(entry.path, FileStatus.IGNORED, QualityCode.TRUNCATED)
                 continue
             kind = _kind(entry)
             if kind == "file":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def write_whole(path: Path, content: bytes | str | Iterable[str]) -> None:
     """
     parts: Iterable[bytes | str] = (content,) if isinstance(content, bytes | str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+    partial = partial_path(path)
     try:
         with partial.open("xb") as stream:
             for part in parts:
@@ -34,6 +35,32 @@ def write_whole(path: Path, content: bytes | str | Iterable[str]) -> None:
         partial.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def copy_whole(source: Path, path: Path) -> None:
+    """Copy a file of any size, its time included, so that no reader ever meets half of it.
+
+    Raises:
+        OSError: As ``write_whole``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_path(path)
+    try:
+        shutil.copy2(source, partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def partial_path(path: Path) -> Path:
+    """Where something is made that will be renamed to ``path`` once it is whole; no two programs get the same."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+
+
+def is_partial(name: str) -> bool:
+    """A file or folder of this name is not whole: it is being written, or its writer was killed."""
+    return name.startswith(".") and name.endswith(PARTIAL_SUFFIX)
 
 
 def remove_partial_files(folder: Path) -> int:

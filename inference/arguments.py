@@ -20,7 +20,8 @@ EXAMPLE = """examples:
   python infer.py incoming --model model.hrct --out out --listen 11112
 
 exit codes: 0 every study has a prediction (abstentions included); 1 some were rejected or failed, all listed in
-failures.csv; 2 nothing was run; 130 interrupted, run the same command again to go on
+failures.csv, or some series could not be fetched; 2 nothing was run; 130 interrupted, run the same command again to
+go on
 """
 
 

@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Any
 
 from domain.errors import InputError
-from inference.incoming_files import has_room, instance_path, store
+from inference.incoming_files import has_room, instance_path, remove_remains, store
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +113,7 @@ def listening(folder: Path, settings: ListenerSettings) -> Iterator[Reception]:
     except ImportError as error:
         raise InputError(PACS_NEEDED) from error
     folder.mkdir(parents=True, exist_ok=True)
+    remove_remains(folder)
     entity: Any = AE(ae_title=settings.ae_title)
     entity.supported_contexts = [
         build_context(str(context.abstract_syntax), _transfer_syntaxes()) for context in AllStoragePresentationContexts

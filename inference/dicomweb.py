@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from domain.errors import InputError
-from domain.whole_files import write_whole
-from inference.incoming_files import has_room, instance_path, series_folder, store
+from domain.whole_files import partial_path, write_whole
+from inference.incoming_files import has_room, instance_path, remove_remains, series_folder, store
 
 logger = logging.getLogger(__name__)
 
@@ -71,22 +73,20 @@ def fetch_series(url: str, filters: Mapping[str, str], folder: Path) -> FetchSum
     """
     client = _client(url)
     folder.mkdir(parents=True, exist_ok=True)
+    remove_remains(folder)
     found = _searched(client, {"Modality": MODALITY, **filters}, url)
     fetched, kept, failures = 0, 0, []
     for number, series in enumerate(found, start=1):
-        study_uid, series_uid = _value(series, STUDY_UID), _value(series, SERIES_UID)
-        place = series_folder(folder, study_uid, series_uid)
-        if _is_whole(place):
-            kept += 1
-            continue
-        if not has_room(folder):
-            raise InputError(f"{folder}: the disk is nearly full; {fetched} series came, run again to go on")
         try:
-            _with_retries(lambda study=study_uid, one=series_uid: _fetch_one(client, study, one, folder))  # type: ignore[misc]
-            fetched += 1
-        except (OSError, ValueError) as error:
+            if _fetch_missing(client, _value(series, STUDY_UID), _value(series, SERIES_UID), folder):
+                fetched += 1
+            else:
+                kept += 1
+        except InputError as error:
+            raise InputError(f"{error}; {fetched} series came, run again to go on") from error
+        except Exception as error:  # a server's odd answer to one series must not cost the others
             logger.exception("series %d could not be fetched", number)
-            failures.append(f"series {number} of {len(found)}: {type(error).__name__}")
+            failures.append(f"series {number} of {len(found)} did not come: {type(error).__name__}")
     return FetchSummary(len(found), fetched, kept, tuple(failures))
 
 
@@ -119,21 +119,62 @@ def _client(url: str) -> Any:
 
 def _searched(client: Any, filters: dict[str, str], url: str) -> list[dict[str, Any]]:
     try:
-        found: list[dict[str, Any]] = _with_retries(lambda: client.search_for_series(search_filters=filters))
+        found = list(_all_pages(client, filters))
     except (OSError, ValueError) as error:
         raise InputError(f"{url} does not answer the search: {error}") from error
     return sorted(found, key=lambda series: (_value(series, STUDY_UID), _value(series, SERIES_UID)))
 
 
-def _fetch_one(client: Any, study_uid: str, series_uid: str, folder: Path) -> None:
-    """One series, instance by instance: a volume is never in memory twice."""
-    count = 0
-    for data in client.iter_series(study_uid, series_uid, media_types=AS_STORED):
-        store(instance_path(folder, study_uid, series_uid, str(data.SOPInstanceUID)), _encoded(data))
-        count += 1
-    if not count:
-        raise ValueError("the server sent no instance")
-    write_whole(series_folder(folder, study_uid, series_uid) / COMPLETE_MARK, f"{count}\n")
+def _all_pages(client: Any, filters: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """A server may answer a part at a time, and one that knows no offset gives the first part again and again."""
+    met, num_listed = set[str](), 0
+    while True:
+        offset = num_listed or None
+        page = _with_retries(lambda start=offset: client.search_for_series(search_filters=filters, offset=start))  # type: ignore[misc]
+        fresh = {json.dumps(series, sort_keys=True): series for series in page}
+        fresh = {text: series for text, series in fresh.items() if text not in met}
+        if not fresh:
+            return
+        yield from fresh.values()
+        met.update(fresh)
+        num_listed += len(page)
+
+
+def _fetch_missing(client: Any, study_uid: str, series_uid: str, folder: Path) -> bool:
+    """Fetch a series unless it is there whole; True when it came now."""
+    if not (study_uid and series_uid):
+        raise ValueError("the server lists a series without its UIDs")
+    place = series_folder(folder, study_uid, series_uid)
+    if _is_whole(place):
+        return False
+    if not has_room(folder):
+        raise InputError(f"{folder}: the disk is nearly full")
+    _with_retries(lambda: _fetch_one(client, study_uid, series_uid, place))
+    return True
+
+
+def _fetch_one(client: Any, study_uid: str, series_uid: str, place: Path) -> None:
+    """One series, instance by instance: a volume is never in memory twice, and half a series never in its place."""
+    coming = partial_path(place)
+    try:
+        for data in client.iter_series(study_uid, series_uid, media_types=AS_STORED):
+            store(coming / instance_path(place, study_uid, series_uid, str(data.SOPInstanceUID)).name, _encoded(data))
+        if not coming.exists():
+            raise ValueError("the server sent no instance")
+        _put(coming, place)
+    finally:
+        shutil.rmtree(coming, ignore_errors=True)
+    write_whole(place / COMPLETE_MARK, f"{_num_instances(place)}\n")
+
+
+def _put(coming: Path, place: Path) -> None:
+    """Move a series that came whole to its place; what a listener has put there before stays."""
+    if not place.exists():
+        coming.rename(place)
+        return
+    (place / COMPLETE_MARK).unlink(missing_ok=True)
+    for path in coming.iterdir():
+        path.replace(place / path.name)
 
 
 def _encoded(data: Any) -> bytes:
@@ -146,7 +187,11 @@ def _encoded(data: Any) -> bytes:
 
 def _is_whole(place: Path) -> bool:
     mark = place / COMPLETE_MARK
-    return mark.is_file() and mark.read_text(encoding="ascii").strip() == str(len(list(place.glob("*.dcm"))))
+    return mark.is_file() and mark.read_text(encoding="ascii").strip() == str(_num_instances(place))
+
+
+def _num_instances(place: Path) -> int:
+    return len(list(place.glob("*.dcm")))
 
 
 def _with_retries(call: Callable[[], Answer]) -> Answer:
@@ -163,4 +208,5 @@ def _with_retries(call: Callable[[], Answer]) -> Answer:
 
 
 def _value(series: Mapping[str, Any], tag: str) -> str:
-    return str(series.get(tag, {}).get("Value", [""])[0])
+    values = series.get(tag, {}).get("Value") or [""]
+    return str(values[0])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from inference.ledger import PRIVATE
+from domain.records import CaseResult
+from inference.ledger import dicom_files
 from inference.runner import Study
 from inference.watching import Arriving, FindEarlier, WatchTimes, follow
 
@@ -46,18 +47,20 @@ def receive(
         look()
 
 
-def fetch(url: str, query: Sequence[str], scans: Path, say: Say) -> None:
-    """Bring what a query finds on a DICOMweb server into SCANS."""
+def fetch(url: str, query: Sequence[str], scans: Path, say: Say) -> int:
+    """Bring what a query finds on a DICOMweb server into SCANS; gives how many series did not come."""
     from inference.dicomweb import fetch_series, parse_query
 
     came = fetch_series(url, parse_query(query), scans)
     say(f"{came.num_series} series found, {came.num_fetched} fetched, {came.num_kept} there before")
     for failure in came.failures:
         say(f"  {failure}")
+    return len(came.failures)
 
 
-def send_results(url: str, out: Path, say: Say) -> None:
-    """Store the DICOM results on the server that the studies came from."""
+def send_results(url: str, results: Iterable[CaseResult], out: Path, say: Say) -> None:
+    """Store the DICOM results of a run, no others that lie in OUT, on the server that the studies came from."""
     from inference.dicomweb import send_back
 
-    say(f"{send_back(url, sorted((out / PRIVATE / 'dicom').glob('*.dcm')))} DICOM results stored on {url}")
+    files = [path for result in results for path in dicom_files(out, result) if path.is_file()]
+    say(f"{send_back(url, files)} DICOM results stored on {url}")

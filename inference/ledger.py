@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 INPUT = "input"  # key in ``CaseResult.digests`` for the digest of the source files and the case row
 PICTURE_PREFIX = "picture:"  # keys in ``CaseResult.digests`` for the files beside the result
+DICOM = "dicom"  # key in the digests of a run that wants DICOM results: one made without them does not count for it
+DICOM_KINDS = "sr,seg"  # its value; endings of the names in ``private/dicom``
+DICOM_PREFIX = "dicom:"  # keys in ``CaseResult.digests`` for the files there
 CASES = "cases"
 PRIVATE = "private"
 ORDER_FILE = "order.txt"  # case keys of the whole run, one a line, in the order of the tables
@@ -66,7 +69,8 @@ class Ledger:
         """The result of a study that needs no second run, else None.
 
         It must be whole, carry the same input, model and graph digests, be younger than its source files, have its
-        pictures beside it unchanged, and not have ended for a reason that may pass.
+        pictures beside it unchanged (and its DICOM results, where they are wanted), and not have ended for a reason
+        that may pass.
         """
         try:
             written = self.path(case_key).stat().st_mtime
@@ -82,7 +86,7 @@ class Ledger:
         try:
             result = result_from_json(self.path(case_key).read_text(encoding="utf-8"))
             same = result.case_key == case_key and self.digests.items() <= result.digests.items()
-            return result if same and self._has_its_pictures(result) else None
+            return result if same and self._has_its_files(result) else None
         except FileNotFoundError:
             return None
         except (DamagedResultError, UnicodeDecodeError, OSError) as problem:  # a disk may give a file and fail over it
@@ -98,6 +102,7 @@ class Ledger:
         """
         digests = {**result.digests, **self.digests, INPUT: input_digest}
         digests |= {f"{PICTURE_PREFIX}{name}": _file_digest(self.cases_dir / name) for name in sorted(result.pictures)}
+        digests |= self._settle_dicom(result)
         text = result_to_json(result.model_copy(update={"digests": digests}))
         whole = result_from_json(text)
         write_whole(self.path(result.case_key), text)
@@ -111,12 +116,20 @@ class Ledger:
             result = result_from_json(self.path(key).read_text(encoding="utf-8"))
             yield result.model_copy(update={"seconds": timings.get(key, {})})
 
-    def _has_its_pictures(self, result: CaseResult) -> bool:
-        return all(
-            (self.cases_dir / name).is_file()
-            and _file_digest(self.cases_dir / name) == result.digests.get(f"{PICTURE_PREFIX}{name}")
-            for name in result.pictures
-        )
+    def _has_its_files(self, result: CaseResult) -> bool:
+        files = [(self.cases_dir / name, f"{PICTURE_PREFIX}{name}") for name in result.pictures]
+        if DICOM in self.digests:
+            files += [(path, f"{DICOM_PREFIX}{path.name}") for path in dicom_files(self.out_dir, result)]
+        return all(path.is_file() and _file_digest(path) == result.digests.get(key) for path, key in files)
+
+    def _settle_dicom(self, result: CaseResult) -> dict[str, str]:
+        """Digests of the DICOM results that the worker names; others of this case are of an earlier result, and go."""
+        made = dicom_files(self.out_dir, result)
+        for kind in DICOM_KINDS.split(","):
+            path = self.out_dir / PRIVATE / DICOM / f"{result.case_key}_{kind}.dcm"
+            if path not in made:
+                path.unlink(missing_ok=True)
+        return {f"{DICOM_PREFIX}{path.name}": _file_digest(path) for path in made if path.is_file()}
 
     def _append_timings(self, result: CaseResult) -> None:
         rounded = {stage: round(seconds, 4) for stage, seconds in result.seconds.items()}
@@ -128,6 +141,17 @@ class Ledger:
 def may_pass(result: CaseResult) -> bool:
     """It failed for a reason that lies in the machine's day."""
     return result.failure_code in TRANSIENT_CODES
+
+
+def dicom_digests(names: Iterable[str]) -> dict[str, str]:
+    """How a worker says in its result's digests which DICOM results it made; the ledger fills in what they hold."""
+    return {f"{DICOM_PREFIX}{name}": "" for name in names}
+
+
+def dicom_files(out_dir: Path, result: CaseResult) -> list[Path]:
+    """The DICOM results that belong to a result; one that could not be written is not there."""
+    names = sorted(key.removeprefix(DICOM_PREFIX) for key in result.digests if key.startswith(DICOM_PREFIX))
+    return [out_dir / PRIVATE / DICOM / name for name in names]
 
 
 def read_order(out_dir: Path) -> tuple[str, ...]:

@@ -15,10 +15,11 @@ from pathlib import Path
 from domain.errors import OutputFolderError
 from domain.records import FileRecord, SeriesRef
 from domain.series_rows import FILE_COLUMNS, SERIES_COLUMNS, Cell, file_row, series_row
-from domain.whole_files import write_whole
+from domain.whole_files import copy_whole, write_whole
 
 PRIVATE = "private"
 SECRET_FILE = "secret.txt"
+KEYS_FILE, SERIES_FILE, FILES_FILE = "keys.csv", "series.csv", "files.csv"
 LOG_FILE = "run.log"
 KEY_LENGTH = 16  # hex digits of a case key; 64 bits: a million studies collide with a chance of 3e-8
 SHORTEST_SECRET = 16  # characters; a shorter one could be guessed and the keys turned back into UIDs
@@ -91,13 +92,41 @@ def write_keys(out_dir: Path, keyed: Iterable[tuple[str, SeriesRef]]) -> None:
         identity = series.identity
         facts = (identity.study_uid, identity.series_uid, identity.patient_id, identity.study_date)
         rows.append(dict(zip(KEY_COLUMNS, (key, *facts, series.series_key, identity.path), strict=True)))
-    _write_table(out_dir / PRIVATE / "keys.csv", KEY_COLUMNS, rows)
+    _write_table(out_dir / PRIVATE / KEYS_FILE, KEY_COLUMNS, rows)
 
 
 def write_series(out_dir: Path, series: Iterable[SeriesRef], files: Iterable[FileRecord] = ()) -> None:
     """``private/series.csv`` and ``private/files.csv``: everything that was found, and what became of it."""
-    _write_table(out_dir / PRIVATE / "series.csv", SERIES_COLUMNS, (series_row(item) for item in series))
-    _write_table(out_dir / PRIVATE / "files.csv", FILE_COLUMNS, (file_row(item) for item in files))
+    _write_table(out_dir / PRIVATE / SERIES_FILE, SERIES_COLUMNS, (series_row(item) for item in series))
+    _write_table(out_dir / PRIVATE / FILES_FILE, FILE_COLUMNS, (file_row(item) for item in files))
+
+
+def join_private(parts: Sequence[Path], out_dir: Path) -> None:
+    """Give a merged folder the way back to the persons: keys of all parts, secret and tables of the first.
+
+    Every part of one run lists all its scans, so one part's tables are those of the whole.
+
+    Args:
+        parts: Output folders; of two rows for one key the first part's counts.
+        out_dir: Where to; may be one of them. A secret that it has stays, and so do keys that no part knows.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    for folder in (*parts, out_dir):
+        for row in _read_keys(folder / PRIVATE / KEYS_FILE):
+            rows.setdefault(row["case_key"], row)
+    if rows:
+        _write_table(out_dir / PRIVATE / KEYS_FILE, KEY_COLUMNS, rows.values())
+    for name in (SECRET_FILE, SERIES_FILE, FILES_FILE):
+        source = next((part / PRIVATE / name for part in parts if (part / PRIVATE / name).is_file()), None)
+        target = out_dir / PRIVATE / name
+        if source is not None and not (name == SECRET_FILE and target.exists()):
+            copy_whole(source, target)
+
+
+def _read_keys(path: Path) -> Iterator[dict[str, str]]:
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as stream:
+            yield from ({name: row.get(name) or "" for name in KEY_COLUMNS} for row in csv.DictReader(stream))
 
 
 def open_log(out_dir: Path, *, level: int = logging.INFO) -> logging.Handler:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,27 @@ def test_a_kind_that_does_not_exist_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("kind: forest\n")
     with pytest.raises(SettingsError, match="kind: 'forest' is none of network, head, recalibration"):
         load_one_of(KINDS, tmp_path / "x.yaml", default="network")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
+def test_the_array_job_is_a_job_step_with_all_its_cores(tmp_path: Path) -> None:
+    """SLURM warns job steps before the time is up (``--signal`` without ``B:``), never what the batch shell starts."""
+    srun = tmp_path / "srun"
+    srun.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/words\nexit "$CODE"\n')
+    srun.chmod(0o755)
+    for ends_with, exit_code in ((0, 0), (1, 0), (2, 2), (130, 130)):
+        environment = {
+            "PATH": f"{tmp_path}:/usr/bin:/bin",
+            "CODE": str(ends_with),
+            "SLURM_ARRAY_TASK_ID": "3",
+            "SLURM_ARRAY_TASK_COUNT": "16",
+            "SLURM_CPUS_PER_TASK": "8",
+        }
+        command = ["sh", str(ROOT / "slurm" / "infer_array.sh"), "scans here", "model.hrct", "out"]
+        assert subprocess.run(command, env=environment, check=False).returncode == exit_code
+        words = (tmp_path / "words").read_text().splitlines()
+        assert words[:5] == ["--ntasks=1", "--cpus-per-task=8", "python", "infer.py", "scans here"]
+        assert words[-4:] == ["--shard", "3/16", "--workers", "4"]
 
 
 def test_the_example_cohort_loads() -> None:

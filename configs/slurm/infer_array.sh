@@ -9,7 +9,8 @@
 #SBATCH --mem=32G
 #SBATCH --time=24:00:00
 #SBATCH --signal=TERM@60
-python infer.py "$1" --model "$2" --out "$3" \
+# The warning goes to job steps, so this has to be one; a step does not inherit the cores of the job since SLURM 22.05.
+srun --ntasks=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" python infer.py "$1" --model "$2" --out "$3" \
     --shard "${SLURM_ARRAY_TASK_ID}/${SLURM_ARRAY_TASK_COUNT}" --workers "$((SLURM_CPUS_PER_TASK / 2))"
 code=$?
 [ "$code" -eq 1 ] && code=0

@@ -76,6 +76,21 @@ def test_broken_links_and_pipes_are_listed_not_opened(tmp_path: Path) -> None:
     assert len(found) == 2
 
 
+@pytest.mark.parametrize("name", [".a1b2.dcm.12-0a0b0c0d.partial", ".a1b2.12-0a0b0c0d.partial/0.dcm"])
+def test_what_a_killed_listener_or_fetch_left_is_no_part_of_the_scan(
+    make_series: object, tmp_path: Path, name: str
+) -> None:
+    paths = make_series()  # type: ignore[operator]
+    remains = paths[0].parent / name
+    remains.parent.mkdir(exist_ok=True)
+    half = paths[1].read_bytes()
+    remains.write_bytes(half[: len(half) // 2])
+    found = survey(tmp_path)
+    assert [series.table.num_slices for series in found.series] == [len(paths)]
+    assert not any("partial" in file for series in found.series for file in series.files)
+    assert sum(record.status is FileStatus.IGNORED for record in found.files) == 1
+
+
 def test_a_name_with_the_member_sign_is_a_plain_file(tmp_path: Path) -> None:
     path = tmp_path / "odd!name.dcm"
     path.write_bytes(b"abcdef")

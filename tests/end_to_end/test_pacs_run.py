@@ -14,6 +14,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import infer
+from domain.errors import ExitCode
+from domain.records import CaseStatus
+from inference.dicomweb import FetchSummary
+from inference.run_summary import RunSummary
 from tests.end_to_end.conftest import ROOT, Trained, command
 from tests.inference import orthanc
 
@@ -27,16 +32,29 @@ def test_a_study_comes_from_a_pacs_and_its_report_and_segmentation_go_back(train
     scan = next((trained.test / "scans").iterdir())
     with orthanc.running(tmp_path / "orthanc") as server:
         num_slices = server.upload(scan)
-        answer = command(
+        words = [
             "infer.py", tmp_path / "in", "--model", trained.model, "--out", tmp_path / "out", "--device", "cpu",
-            "--from-dicomweb", server.dicomweb, "--query", "Modality=CT", "--formats", "csv,dicom", "--send-back",
-        )  # fmt: skip
+            "--from-dicomweb", server.dicomweb, "--query", "Modality=CT",
+        ]  # fmt: skip
+        assert command(*words, "--formats", "csv").returncode == 0  # a study done without them is not done with them
+        answer = command(*words, "--formats", "csv,dicom", "--send-back")
         assert answer.returncode == 0, answer.stderr
         assert "2 DICOM results stored" in answer.stdout
         (study,) = server.call("/studies?expand")  # type: ignore[misc]
         series = [server.call(f"/series/{name}") for name in study["Series"]]
     assert sorted(one["MainDicomTags"]["Modality"] for one in series) == ["CT", "SEG", "SR"]  # type: ignore[index]
     assert len(list((tmp_path / "in").rglob("*.dcm"))) == num_slices
+
+
+@pytest.mark.parametrize(("failures", "code"), [((), ExitCode.OK), (("series 2 of 2",), ExitCode.SOME_FAILED)])
+def test_a_series_that_did_not_come_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: tuple[str, ...], code: ExitCode
+) -> None:
+    ran = RunSummary(tmp_path, ("a",), {CaseStatus.PREDICTED: 1}, 0, {}, 0.1, 1)
+    monkeypatch.setattr("inference.dicomweb.fetch_series", lambda *args: FetchSummary(2, 1, 0, failures))
+    monkeypatch.setattr(infer.Session, "run", lambda session: ran)
+    words = [tmp_path / "in", "--quantify-only", "--out", tmp_path / "out", "--from-dicomweb", "http://pacs"]
+    assert infer.main([str(word) for word in words]) is code
 
 
 @pytest.mark.skipif(shutil.which("storescu") is None, reason="dcmtk (storescu) is not installed")

@@ -44,7 +44,7 @@ def act(task: StudyTask) -> CaseResult:
         time.sleep(float(argument))
     elif word == "reject":
         raise StudyError(Stage.READ, QualityCode.MISSING_SLICES, f"slices are missing in {task.series.files[0]}")
-    elif word == "raise":
+    elif word == "raise" or (word == "until" and not Path(argument).exists()):
         raise ValueError(f"secret path {task.series.files[0]}")
     elif word == "allocate":
         block = bytearray(int(argument) * 2**20)

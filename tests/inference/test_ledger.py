@@ -12,7 +12,7 @@ from runner_workers import act, make_task
 from domain.antibodies import AntibodyResult, AntibodyStatus
 from domain.records import Case, CaseResult, CaseStatus, StudyTask
 from inference.input_digest import input_digest, newest_change
-from inference.ledger import Ledger, read_timings
+from inference.ledger import DICOM, DICOM_KINDS, Ledger, dicom_digests, read_timings
 
 
 def recorded(tmp_path: Path) -> tuple[Ledger, StudyTask, str]:
@@ -87,6 +87,60 @@ def test_a_study_whose_files_the_disk_does_not_give_is_not_done(
 
     monkeypatch.setattr(Path, "read_bytes", stale)
     monkeypatch.setattr(Path, "read_text", lambda path, **named: stale(path).decode())
+    assert not is_done(ledger, task, digest)
+
+
+def wants_dicom(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "out", {"model": "m", DICOM: DICOM_KINDS})
+
+
+def record_with_dicom(tmp_path: Path) -> tuple[Ledger, StudyTask, str]:
+    _, task, digest = recorded(tmp_path)
+    ledger, folder = wants_dicom(tmp_path), tmp_path / "out" / "private" / "dicom"
+    folder.mkdir(parents=True)
+    names = [f"a_{kind}.dcm" for kind in ("sr", "seg")]
+    for name in names:
+        (folder / name).write_bytes(name.encode())
+    ledger.record(act(task).model_copy(update={"digests": dicom_digests(names)}), digest)
+    return ledger, task, digest
+
+
+def test_a_study_without_dicom_results_is_not_done_once_they_are_wanted(tmp_path: Path) -> None:
+    ledger, task, digest = recorded(tmp_path)
+    assert not is_done(wants_dicom(tmp_path), task, digest)
+    assert is_done(ledger, task, digest)
+
+
+def test_a_study_that_can_have_no_dicom_result_is_done_all_the_same(tmp_path: Path) -> None:
+    _, task, digest = recorded(tmp_path)
+    wants_dicom(tmp_path).record(act(task), digest)
+    assert is_done(wants_dicom(tmp_path), task, digest)
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing"])
+def test_a_study_whose_dicom_result_is_damaged_is_done_only_without(tmp_path: Path, damage: str) -> None:
+    ledger, task, digest = record_with_dicom(tmp_path)
+    assert is_done(ledger, task, digest)
+    report = tmp_path / "out" / "private" / "dicom" / "a_sr.dcm"
+    report.write_bytes(b"cut") if damage == "changed" else report.unlink()
+    assert not is_done(ledger, task, digest)
+    assert is_done(Ledger(tmp_path / "out", {"model": "m"}), task, digest)
+
+
+def test_dicom_results_of_an_earlier_result_are_removed_with_it(tmp_path: Path) -> None:
+    ledger, task, digest = record_with_dicom(tmp_path)
+    other = tmp_path / "out" / "private" / "dicom" / "a_b_sr.dcm"
+    other.write_bytes(b"of case a_b")
+    ledger.record(act(task).model_copy(update={"digests": dicom_digests(["a_seg.dcm"])}), digest)
+    assert sorted(path.name for path in other.parent.iterdir()) == ["a_b_sr.dcm", "a_seg.dcm"]
+    ledger.record(CaseResult(case_key="a", status=CaseStatus.REJECTED), digest)
+    assert [path.name for path in other.parent.iterdir()] == ["a_b_sr.dcm"]
+
+
+def test_a_dicom_result_that_could_not_be_written_is_tried_again(tmp_path: Path) -> None:
+    _, task, digest = recorded(tmp_path)
+    ledger = wants_dicom(tmp_path)
+    ledger.record(act(task).model_copy(update={"digests": dicom_digests(["a_sr.dcm"])}), digest)
     assert not is_done(ledger, task, digest)
 
 

@@ -13,8 +13,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from domain.affine import Affine
 from domain.errors import InputError
-from domain.records import CaseResult
-from reports import dicom_seg, dicom_sr
+from domain.records import CaseResult, SeriesRef, SeriesTable
+from reports import dicom_results, dicom_seg, dicom_sr
 
 pytest.importorskip("highdicom", reason="the dicom-out extra is not installed")
 
@@ -136,3 +136,52 @@ def test_a_mask_whose_axes_run_the_other_way_gives_the_same_segmentation(tmp_pat
 def test_a_study_without_a_result_has_no_report(tmp_path: Path, sources: list[Path], result: CaseResult) -> None:
     with pytest.raises(InputError, match="no result"):
         dicom_sr.write(result, sources, tmp_path / "sr.dcm")
+
+
+def series_of(sources: list[Path]) -> SeriesRef:
+    return SeriesRef("series", "study", "dicom", tuple(map(str, sources)), SeriesTable(1, SLICES))
+
+
+def test_both_results_of_a_study_are_written_and_named(tmp_path: Path, sources: list[Path]) -> None:
+    names = dicom_results.write(predicted(), mask(), affine(), series_of(sources), tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("*.dcm")) == sorted(names)
+    assert [name.removeprefix(predicted().case_key) for name in names] == ["_sr.dcm", "_seg.dcm"]
+
+
+@pytest.mark.parametrize("error", [AttributeError("no PatientID"), InputError("odd"), TypeError("odd")])
+def test_an_odd_header_costs_one_dicom_result_and_nothing_else(
+    tmp_path: Path, sources: list[Path], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(dicom_sr, "write", fail)
+    stale = tmp_path / f"{predicted().case_key}_sr.dcm"
+    stale.write_bytes(b"of an earlier model")
+    names = dicom_results.write(predicted(), mask(), affine(), series_of(sources), tmp_path)
+    assert names == (f"{predicted().case_key}_seg.dcm",)
+    assert not stale.exists()
+
+
+def test_a_result_that_the_disk_refused_is_named_but_not_there(
+    tmp_path: Path, sources: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(dicom_seg, "write", fail)
+    names = dicom_results.write(predicted(), mask(), affine(), series_of(sources), tmp_path)
+    assert len(names) == 2
+    assert [path.name for path in tmp_path.glob("*.dcm")] == [names[0]]
+
+
+def test_a_study_that_did_not_come_as_dicom_has_neither(tmp_path: Path) -> None:
+    series = SeriesRef("series", "study", "nifti", ("scan.nii.gz",), SeriesTable(1, SLICES))
+    assert dicom_results.write(predicted(), mask(), affine(), series, tmp_path) == ()
+
+
+def test_a_missing_extra_is_told_before_anything_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    dicom_results.require_extra()
+    monkeypatch.setattr(dicom_results, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="dicom-out"):
+        dicom_results.require_extra()
