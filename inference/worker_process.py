@@ -68,7 +68,8 @@ def _whole(worker: Worker, task: StudyTask, payload: object) -> CaseResult:
 def begin_process(connection: Connection, parent_pid: int, gpu: str | None) -> Pipe:
     """What every process of a run does first: die with its parent, leave Ctrl-C to it, log to it."""
     _die_with(parent_pid)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; only the parent decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C and a batch system reach everyone; only the parent decides
+        signal.signal(number, signal.SIG_IGN)
     _set_environment(gpu)
     pipe = Pipe(connection)
     logging.getLogger().handlers = [PipeHandler(pipe)]
