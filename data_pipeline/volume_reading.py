@@ -19,14 +19,14 @@ from data_pipeline.readers.nifti import read_nifti
 from data_pipeline.readers.raw_volume import RawVolume
 from data_pipeline.straightening import shear_degrees, straighten
 from domain.errors import ScanFolderError, StudyError
-from domain.findings import Decision, Finding, QualityCode, Severity, Stage, decide
+from domain.findings import RUN_CODES, Decision, Finding, QualityCode, Severity, Stage, decide
 from domain.records import SeriesRef
 from domain.volume import Volume
 
 logger = logging.getLogger(__name__)
 
 # Reasons that lie in the machine. A decoder that crashed is none: damaged pixels do that every time.
-PASSING_CODES = frozenset({QualityCode.TIMED_OUT, QualityCode.OUT_OF_MEMORY, QualityCode.INTERNAL_ERROR})
+PASSING_CODES = RUN_CODES - {QualityCode.DECODER_CRASHED}
 
 READERS: dict[str, Callable[..., RawVolume]] = {
     "dicom": read_dicom,

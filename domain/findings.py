@@ -103,6 +103,12 @@ class QualityCode(StrEnum):
     SERIES_PASSED_OVER = "series_passed_over"
 
 
+# Reasons that lie in a run's machine, not in the scan: the next run tries such a study again.
+RUN_CODES = frozenset(
+    {QualityCode.DECODER_CRASHED, QualityCode.TIMED_OUT, QualityCode.OUT_OF_MEMORY, QualityCode.INTERNAL_ERROR}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing noticed, with the facts that made us say so.

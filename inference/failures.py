@@ -7,16 +7,12 @@ import signal
 from dataclasses import dataclass
 
 from domain.errors import StudyError
-from domain.findings import QualityCode, Stage
+from domain.findings import RUN_CODES, QualityCode, Stage
 from domain.records import CaseResult, CaseStatus, StudyTask
 
 REDACTED = "(withheld)"
 SHORTEST_SECRET = 4  # characters; redacting "1" or "CT" would only garble the sentence
 
-# Reasons that lie in the run, not in the scan.
-RUN_CODES = frozenset(
-    {QualityCode.DECODER_CRASHED, QualityCode.TIMED_OUT, QualityCode.OUT_OF_MEMORY, QualityCode.INTERNAL_ERROR}
-)
 REFUSING_STAGES = frozenset({Stage.DISCOVER, Stage.SELECT, Stage.READ, Stage.QUALITY})
 
 

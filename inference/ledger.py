@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from domain.findings import QualityCode
+from domain.findings import RUN_CODES
 from domain.records import CaseResult
 from domain.result_json import DamagedResultError, result_from_json, result_to_json
 from domain.specs import DIGEST_LENGTH
@@ -24,16 +24,6 @@ DICOM_PREFIX = "dicom:"  # keys in ``CaseResult.digests`` for the files there
 CASES = "cases"
 PRIVATE = "private"
 ORDER_FILE = "order.txt"  # case keys of the whole run, one a line, in the order of the tables
-
-# A machine's bad day rather than a property of the scan: tried again by the next run.
-TRANSIENT_CODES = frozenset(
-    {
-        QualityCode.DECODER_CRASHED,
-        QualityCode.TIMED_OUT,
-        QualityCode.OUT_OF_MEMORY,
-        QualityCode.INTERNAL_ERROR,
-    }
-)
 
 
 class Ledger:
@@ -140,7 +130,7 @@ class Ledger:
 
 def may_pass(result: CaseResult) -> bool:
     """It failed for a reason that lies in the machine's day."""
-    return result.failure_code in TRANSIENT_CODES
+    return result.failure_code in RUN_CODES
 
 
 def dicom_digests(names: Iterable[str]) -> dict[str, str]:

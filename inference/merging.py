@@ -18,8 +18,8 @@ from inference.ledger import (
     INPUT,
     PICTURE_PREFIX,
     PRIVATE,
-    TRANSIENT_CODES,
     Ledger,
+    may_pass,
     read_order,
 )
 from inference.output_lock import locked_output
@@ -101,7 +101,7 @@ def _may_pass(path: Path) -> bool:
     if path.suffix != ".json":
         return False
     try:
-        return result_from_json(path.read_text(encoding="utf-8")).failure_code in TRANSIENT_CODES
+        return may_pass(result_from_json(path.read_text(encoding="utf-8")))
     except (DamagedResultError, UnicodeDecodeError):
         return True
 

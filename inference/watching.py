@@ -19,9 +19,8 @@ Arriving = tuple[Study, tuple[Path, ...]]  # a study, and the files of all its s
 Fingerprint = tuple[tuple[str, int, int], ...]  # name, size, time of change of every file
 FindEarlier = Callable[[str], CaseResult | None]  # the result an earlier run gave for a case key
 
-MAX_TRIES = (
-    2  # of a study whose failure may pass, while its files stay the same: each try may cost its whole time limit
-)
+# Of a study whose failure may pass, while its files stay the same: each try may cost its whole time limit.
+MAX_TRIES = 2
 
 
 def find_nothing(case_key: str) -> CaseResult | None:
