@@ -11,14 +11,13 @@ import numpy as np
 
 from data_pipeline.quality import QualityPolicy
 from data_pipeline.readers.hounsfield import INT16
-from data_pipeline.readers.pixel_errors import PixelError
+from data_pipeline.readers.pixel_errors import PixelError, cannot_read, reading
 from data_pipeline.readers.raw_volume import RawVolume, digest_volume
 from data_pipeline.readers.slice_reading import checksum_of
 from data_pipeline.readers.volume_header import volume_findings
 from data_pipeline.sources import is_member, read_start
 from domain.affine import Affine
-from domain.errors import StudyError
-from domain.findings import Finding, QualityCode, Stage
+from domain.findings import Finding, QualityCode
 from domain.records import SeriesRef, SeriesTable
 from domain.volume import AIR_HU, Acquisition
 
@@ -31,8 +30,9 @@ def describe_metaimage(source: str, policy: QualityPolicy) -> tuple[SeriesTable,
     try:
         reader = _open(source)
         shape, num_volumes, affine = _geometry(reader)
-    except PixelError as error:
-        return SeriesTable(1, 0, transfer_syntax=_name(source)), (policy.finding(error.code, error.message),)
+    except (PixelError, OSError) as error:
+        problem = cannot_read(error)
+        return SeriesTable(1, 0, transfer_syntax=_name(source)), (policy.finding(problem.code, problem.message),)
     table = SeriesTable(
         num_files=1,
         num_slices=shape[2],
@@ -54,10 +54,8 @@ def read_metaimage(series: SeriesRef, policy: QualityPolicy, *, num_workers: int
         StudyError: With the typed reason.
     """
     del num_workers
-    try:
+    with reading():
         return _read(series.files[0], policy)
-    except PixelError as error:
-        raise StudyError(Stage.READ, error.code, error.message) from error
 
 
 def _read(source: str, policy: QualityPolicy) -> RawVolume:

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from data_pipeline.quality import AIR_LIKE_HU, QualityPolicy
 from data_pipeline.readers.hounsfield import INT16, SliceFacts, StoredValues, to_hounsfield
 from data_pipeline.readers.nifti_header import READ_BYTES, NiftiHeader, parse_nifti_header
-from data_pipeline.readers.pixel_errors import PixelError, cannot_read
+from data_pipeline.readers.pixel_errors import PixelError, cannot_read, reading
 from data_pipeline.readers.raw_volume import RawVolume, digest_volume
 from data_pipeline.readers.slice_reading import checksum_of
 from data_pipeline.readers.volume_header import volume_findings
 from data_pipeline.sources import MAX_MEMBER_BYTES, read_span, read_start
 from domain.affine import Affine
-from domain.errors import StudyError
-from domain.findings import Finding, QualityCode, Stage
+from domain.findings import Finding, QualityCode
 from domain.records import SeriesRef, SeriesTable
 from domain.volume import AIR_HU, Acquisition
 
@@ -40,9 +39,7 @@ def describe_nifti(source: str, policy: QualityPolicy) -> tuple[SeriesTable, tup
             raise PixelError(QualityCode.TRUNCATED, f"{size} bytes, {header.offset + header.num_bytes} are declared")
         if is_compressed:
             _check_trailer(source, size, header)
-    except PixelError as error:
-        return SeriesTable(1, 0, transfer_syntax="NIfTI"), (policy.finding(error.code, error.message),)
-    except OSError as error:
+    except (PixelError, OSError) as error:
         problem = cannot_read(error)
         return SeriesTable(1, 0, transfer_syntax="NIfTI"), (policy.finding(problem.code, problem.message),)
     spacing = header.affine.spacing_mm if header.affine is not None else (None, None, None)
@@ -77,13 +74,8 @@ def read_nifti(series: SeriesRef, policy: QualityPolicy, *, num_workers: int | N
         StudyError: With the typed reason.
     """
     del num_workers
-    try:
+    with reading():
         return _read(series.files[0], policy)
-    except PixelError as error:
-        raise StudyError(Stage.READ, error.code, error.message) from error
-    except OSError as error:
-        problem = cannot_read(error)
-        raise StudyError(Stage.READ, problem.code, problem.message) from error
 
 
 def _read(source: str, policy: QualityPolicy) -> RawVolume:

@@ -1,10 +1,13 @@
-"""The error of pixels that cannot be had, with its typed reason."""
+"""The error of pixels that cannot be had, with its typed reason, and what becomes of it."""
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from domain.findings import QualityCode
+from domain.errors import StudyError
+from domain.findings import QualityCode, Stage
 
 
 class PixelError(Exception):
@@ -31,14 +34,26 @@ PASSING_ERRORS = frozenset(
 )  # fmt: skip
 
 
-def cannot_read(error: OSError) -> PixelError:
-    """The typed form of a file that cannot be read.
+def cannot_read(error: OSError | PixelError) -> PixelError:
+    """The typed form of a file that cannot be read; an error that is typed already comes back as it is.
 
     A fault of the storage is ``internal_error``, which the next run tries again; everything else (no such file, no
     permission, damaged compression) is ``unreadable``.
     """
+    if isinstance(error, PixelError):
+        return error
     if error.errno in PASSING_ERRORS:
         name = errno.errorcode[error.errno or 0]
         message = f"the storage failed while a file was read ({name}); the next run tries this study again"
         return PixelError(QualityCode.INTERNAL_ERROR, message)
     return PixelError(QualityCode.UNREADABLE, f"a file cannot be read: {type(error).__name__}")
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """What the block meets in a file is the study's: a ``StudyError`` of the stage ``read``."""
+    try:
+        yield
+    except (PixelError, OSError) as error:
+        problem = cannot_read(error)
+        raise StudyError(Stage.READ, problem.code, problem.message) from error

@@ -10,6 +10,8 @@ import SimpleITK
 
 from data_pipeline import find_series, read_volume
 from data_pipeline.discovery import survey
+from data_pipeline.quality import load_policy
+from data_pipeline.readers.metaimage import read_metaimage
 from domain.errors import StudyError
 from domain.findings import QualityCode
 
@@ -57,3 +59,13 @@ def test_data_outside_the_folder_is_not_followed(tmp_path: Path, target: str) ->
 def test_label_maps_are_no_scans(tmp_path: Path) -> None:
     SimpleITK.WriteImage(SimpleITK.Cast(image() > -500, SimpleITK.sitkUInt8), str(tmp_path / "labels.nrrd"))
     assert survey(tmp_path).series[0].codes[0] is QualityCode.NOT_A_CT_VOLUME
+
+
+def test_a_file_that_vanishes_after_the_survey_is_a_typed_failure(tmp_path: Path) -> None:
+    path = tmp_path / "chest.mha"
+    SimpleITK.WriteImage(image(), str(path))
+    [series] = survey(tmp_path).series
+    path.unlink()
+    with pytest.raises(StudyError) as caught:
+        read_metaimage(series, load_policy())
+    assert caught.value.code is QualityCode.UNREADABLE
