@@ -130,19 +130,8 @@ def run(plan: Plan, progress: StepProgress) -> Path:
     settings = plan.settings
     write_settings(settings)
     table = read_table(settings.data.cases, plan.words)
-    with_scan = [case for case in table if case.scan is not None]
-    if with_scan:  # what cannot be split is refused before scans are read
-        repeated_folds(with_scan, **settings.split.model_dump(), seed=settings.seed)
     cache_dir = Path(settings.data.cache_dir) if settings.data.cache_dir else plan.run_dir / "cache"
-    cohort = load_training_cohort(
-        table,
-        Path(settings.data.scans),
-        plan.preprocess,
-        cache_dir=cache_dir,
-        progress=progress,
-        num_processes=settings.data.num_workers or None,
-    )
-    write_exclusions(plan, cohort, progress)
+    cohort = read_cohort(plan, table, cache_dir, progress)
     items = GraphDataset(cohort.samples, plan.preprocess, cache_dir=cache_dir)
 
     all_pairs = repeated_folds(cohort.cases, **settings.split.model_dump(), seed=settings.seed)
@@ -193,6 +182,24 @@ def run(plan: Plan, progress: StepProgress) -> Path:
         results=results,
     )
     return save_artefact(plan.run_dir / MODEL_NAME, parts)
+
+
+def read_cohort(plan: Plan, table: Sequence[Case], cache_dir: Path, progress: StepProgress) -> TrainingCohort:
+    """Send every scan through the graph, and list the cases that were left out."""
+    settings = plan.settings
+    with_scan = [case for case in table if case.scan is not None]
+    if with_scan:  # what cannot be split is refused before scans are read
+        repeated_folds(with_scan, **settings.split.model_dump(), seed=settings.seed)
+    cohort = load_training_cohort(
+        table,
+        Path(settings.data.scans),
+        plan.preprocess,
+        cache_dir=cache_dir,
+        progress=progress,
+        num_processes=settings.data.num_workers or None,
+    )
+    write_exclusions(plan, cohort, progress)
+    return cohort
 
 
 def write_exclusions(plan: Plan, cohort: TrainingCohort, progress: StepProgress) -> None:

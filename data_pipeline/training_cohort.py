@@ -89,16 +89,15 @@ def load_training_cohort(
     answers = _fill_cache(rows, spec, cache_dir, num_processes)
     for done, (row, answer) in enumerate(zip(rows, answers, strict=True), start=1):
         assert row.case is not None
-        problem = answer if isinstance(answer, StudyError) else None
-        if isinstance(answer, str) and row.series is not None:
+        if isinstance(answer, StudyError):
+            excluded.append(Exclusion(row.case.case_id, answer.code, answer.message))
+        elif row.series is not None:
             digests.append(answer)
             first = patients.setdefault(answer, row.case)
             if first.patient_id != row.case.patient_id:
                 raise InputError(_same_scan(first, row.case))
             target = vote_probabilities(row.case.pattern_votes)
             kept.append((row.case, Sample(len(kept), row.series, target, extents_of(row.case) if has_extents else ())))
-        elif problem is not None:
-            excluded.append(Exclusion(row.case.case_id, problem.code, problem.message))
         if progress is not None:
             progress("reading scans", done, len(rows))
     if not kept:
