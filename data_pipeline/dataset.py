@@ -16,7 +16,15 @@ from torch.utils.data import Dataset
 from data_pipeline.cache import GraphCache, content_of, remember_content
 from data_pipeline.graph import run_graph, split_preprocess
 from domain.archive_members import MEMBER_SEPARATOR
-from domain.batch_keys import AUXILIARY_TARGET, CASE_INDEX, IMAGE, IMAGE_MASK, PATTERN_TARGET, QUANTITATIVE
+from domain.batch_keys import (
+    AUXILIARY_TARGET,
+    CASE_INDEX,
+    IMAGE,
+    IMAGE_MASK,
+    IMAGE_TISSUE,
+    PATTERN_TARGET,
+    QUANTITATIVE,
+)
 from domain.records import SeriesRef
 from domain.specs import PreprocessSpec, digest_of
 from domain.volume import Volume
@@ -24,7 +32,7 @@ from domain.volume import Volume
 Source = SeriesRef | str | Path
 ReadVolume = Callable[[Source], Volume]
 
-STORED = (IMAGE, IMAGE_MASK, QUANTITATIVE)
+STORED = (IMAGE, IMAGE_MASK, IMAGE_TISSUE, QUANTITATIVE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +43,13 @@ class Sample:
         case_index: Row of the case.
         source: What ``read_volume`` takes.
         pattern_target: Soft label in the order of ``PATTERNS``, NaN where unlabelled. Shape (4,).
-        extents_percent: Readers' extents in the order of ``domain.quantities.READER_EXTENTS``, NaN where unknown; empty
-            where the cohort has none.
+        auxiliary: Of ``training_cohort.auxiliary_targets``; empty where the cohort has none.
     """
 
     case_index: int
     source: Source
     pattern_target: NDArray[np.float64]
-    extents_percent: tuple[float, ...] = ()
+    auxiliary: tuple[float, ...] = ()
 
     @property
     def labels(self) -> dict[str, torch.Tensor]:
@@ -51,8 +58,8 @@ class Sample:
             PATTERN_TARGET: torch.tensor(self.pattern_target, dtype=torch.float32),
             CASE_INDEX: torch.tensor(self.case_index, dtype=torch.int64),
         }
-        if self.extents_percent:
-            found[AUXILIARY_TARGET] = torch.tensor(self.extents_percent, dtype=torch.float32)
+        if self.auxiliary:
+            found[AUXILIARY_TARGET] = torch.tensor(self.auxiliary, dtype=torch.float32)
         return found
 
 

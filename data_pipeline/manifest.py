@@ -14,7 +14,7 @@ from domain.covariates import CovariateEntry, CovariateKind, CovariateValue, Cov
 from domain.endpoints import Endpoint
 from domain.errors import CaseTableError
 from domain.patterns import Pattern, PatternVocabulary
-from domain.quantities import READER_EXTENTS
+from domain.quantities import GRADE_PREFIX, READER_EXTENTS
 from domain.records import DEFAULT_EVENT_COLUMN, Case, Outcome
 
 IGNORED_PREFIX = "x_"  # columns a user keeps for themselves
@@ -22,6 +22,7 @@ SINGLE_READER = "consensus"  # reader name behind a plain ``pattern`` column
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "missing", "unknown"})
 DEFAULT_TIME_COLUMN = "time_days"
 PLAIN_COLUMNS = ("case_id", "patient_id", "scan", "site", DEFAULT_TIME_COLUMN, DEFAULT_EVENT_COLUMN)
+MAX_GRADE = 100  # a column that reaches further holds a measurement, not a grade
 CASE_ID_FORM = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")  # it becomes a file name
 
 
@@ -92,6 +93,7 @@ def read_cases(
     units = {column: (entry, factor) for entry in covariates.covariates
              for column, factor in entry.columns_with_factor.items()}  # fmt: skip
     readers = [column for column in header if column == "pattern" or column.startswith("pattern_")]
+    grades = [column for column in header if column.startswith(GRADE_PREFIX)]
     cases = []
     for row in rows:
         cases.append(
@@ -106,6 +108,7 @@ def read_cases(
                 outcome=_outcome(row, DEFAULT_EVENT_COLUMN, *outcomes[DEFAULT_EVENT_COLUMN]),
                 further_outcomes=_further_outcomes(row, outcomes),
                 extents_percent=_extents(row),
+                grades=_grades(row, grades),
             )
         )
         problems += row.problems
@@ -124,6 +127,18 @@ def _extents(row: _Row) -> dict[str, float]:
             row.complain(column, f"expected percent of lung between 0 and 100, found {value:g}")
         elif value is not None:
             found[column] = value
+    return found
+
+
+def _grades(row: _Row, columns: Sequence[str]) -> dict[str, int]:
+    """Readers' ordinal grades; what is blank is left out."""
+    found = {}
+    for column in columns:
+        value = row.number_in(column)
+        if value is not None and not (value.is_integer() and 0 <= value <= MAX_GRADE):
+            row.complain(column, f"expected a grade, a whole number from 0 to {MAX_GRADE}, found {value:g}")
+        elif value is not None:
+            found[column] = int(value)
     return found
 
 
@@ -176,7 +191,7 @@ def _header_problems(
 
 
 def _column_problem(name: str, antibodies: AntibodyVocabulary, covariates: CovariateVocabulary) -> str | None:
-    if name.startswith(("pattern", IGNORED_PREFIX)):
+    if name.startswith(("pattern", GRADE_PREFIX, IGNORED_PREFIX)):
         return None
     if name.startswith("ab_"):
         key = re.sub(r"_(grade|assay|day)$", "", name.removeprefix("ab_"))

@@ -82,7 +82,7 @@ def load_training_cohort(
     matched = match_cases(cases, survey(scans).series, scans)
     rows = [row for row in matched if row.case is not None and row.case.scan is not None]
     kept: list[tuple[Case, Sample]] = []
-    has_extents = any(case.extents_percent for case in cases)
+    auxiliary = dict(zip((case.case_id for case in cases), auxiliary_targets(cases), strict=True))
     excluded: list[Exclusion] = []
     patients: dict[str, Case] = {}
     digests: list[str] = []
@@ -97,7 +97,7 @@ def load_training_cohort(
             if first.patient_id != row.case.patient_id:
                 raise InputError(_same_scan(first, row.case))
             target = vote_probabilities(row.case.pattern_votes)
-            kept.append((row.case, Sample(len(kept), row.series, target, extents_of(row.case) if has_extents else ())))
+            kept.append((row.case, Sample(len(kept), row.series, target, auxiliary[row.case.case_id])))
         if progress is not None:
             progress("reading scans", done, len(rows))
     if not kept:
@@ -111,9 +111,26 @@ def load_training_cohort(
     )
 
 
-def extents_of(case: Case) -> tuple[float, ...]:
-    """Readers' extents in the order of ``READER_EXTENTS``, NaN where unknown."""
-    return tuple(case.extents_percent.get(name, math.nan) for name in READER_EXTENTS)
+def auxiliary_targets(cases: Sequence[Case]) -> list[tuple[float, ...]]:
+    """What readers scored beside the pattern, one row of numbers per case, NaN where unknown.
+
+    Extents in percent, in the order of ``READER_EXTENTS``, where any case has one. An ordinal grade becomes one number
+    per level above the lowest that occurs, 1 where the grade reaches it and 0 below: its order counts, and nothing is
+    assumed about the distance between levels.
+    """
+    extents = READER_EXTENTS if any(case.extents_percent for case in cases) else ()
+    steps = [
+        (name, level)
+        for name in sorted({name for case in cases for name in case.grades})
+        for level in sorted({case.grades[name] for case in cases if name in case.grades})[1:]
+    ]
+    return [
+        (
+            *(case.extents_percent.get(name, math.nan) for name in extents),
+            *(float(case.grades[name] >= level) if name in case.grades else math.nan for name, level in steps),
+        )
+        for case in cases
+    ]
 
 
 def _fill_cache(

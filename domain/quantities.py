@@ -45,3 +45,6 @@ READER_EXTENTS: tuple[str, ...] = (
     "extent_consolidation_percent",
     "extent_honeycombing_percent",
 )
+
+# Columns of any name that begin so hold a reader's ordinal grade, in whole numbers from 0: training only.
+GRADE_PREFIX = "grade_"

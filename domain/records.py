@@ -136,6 +136,7 @@ class Case:
         outcome: From the columns ``time_days`` and ``event``; None when follow-up is unknown.
         further_outcomes: Event column -> outcome, for endpoints with columns of their own (``rp_ild_event``).
         extents_percent: Extent column of ``domain.quantities.READER_EXTENTS`` -> percent of lung a reader scored.
+        grades: Column that begins with ``domain.quantities.GRADE_PREFIX`` -> a reader's ordinal grade, 0 or more.
     """
 
     case_id: str
@@ -148,6 +149,7 @@ class Case:
     outcome: Outcome | None = None
     further_outcomes: Mapping[str, Outcome] = field(default_factory=dict)
     extents_percent: Mapping[str, float] = field(default_factory=dict)
+    grades: Mapping[str, int] = field(default_factory=dict)
 
     def outcome_in(self, event_column: str) -> Outcome | None:
         """The outcome an endpoint looks at, by the name of its event column."""

@@ -72,6 +72,8 @@ def test_an_endpoint_with_columns_of_its_own_is_read_beside_the_usual_one(tmp_pa
         ("case_id,time_days,event\nc1,3,\n", "belong together"),
         ("case_id,time_days,event\nc1,3,lost\n", "unknown event 'lost'"),
         ("case_id,extent_ggo_percent\nc1,120\n", "between 0 and 100"),
+        ("case_id,grade_fibrosis\nc1,2.5\n", "column grade_fibrosis: expected a grade, a whole number"),
+        ("case_id,grade_fibrosis\nc1,-1\n", "found -1"),
         ("case_id\nc1\nc1\n", "stands 2 times"),
         ("case_id\n../x\n", "letters, digits"),
         ("case_id,ferritin\nc1,3\n", "must say its unit"),
@@ -108,4 +110,12 @@ def test_extents_that_readers_scored_are_kept(tmp_path: Path) -> None:
     assert [dict(case.extents_percent) for case in read(tmp_path, text)] == [
         {"extent_ggo_percent": 12.5},
         {"extent_consolidation_percent": 3.0},
+    ]
+
+
+def test_grades_of_any_name_are_kept(tmp_path: Path) -> None:
+    text = "case_id,grade_fibrosis,grade_crazy_paving\nc1,2,\nc2,0,1\n"
+    assert [dict(case.grades) for case in read(tmp_path, text)] == [
+        {"grade_fibrosis": 2},
+        {"grade_fibrosis": 0, "grade_crazy_paving": 1},
     ]

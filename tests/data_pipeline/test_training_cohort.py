@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from data_pipeline.manifest import read_cases
 from data_pipeline.phantoms import generate_cohort
-from data_pipeline.training_cohort import load_training_cohort
+from data_pipeline.training_cohort import auxiliary_targets, load_training_cohort
 from domain.antibodies import load_antibody_vocabulary
 from domain.config_files import config_path
 from domain.covariates import load_covariate_vocabulary
@@ -64,3 +65,18 @@ def test_a_copy_under_other_uids_is_the_same_scan(cohort: Path, tmp_path: Path) 
         load_training_cohort([first, replace(second, scan="copy")], scans, GRAPH, cache_dir=tmp_path / "cache")
     same_patient = replace(second, scan="copy", patient_id=first.patient_id)
     assert len(load_training_cohort([first, same_patient], scans, GRAPH, cache_dir=tmp_path / "cache").cases) == 2
+
+
+def test_grades_become_steps_and_extents_stay_percent() -> None:
+    cases = [
+        Case("a", "a", grades={"grade_fibrosis": 0, "grade_same": 1}),
+        Case("b", "b", grades={"grade_fibrosis": 4, "grade_same": 1}, extents_percent={"extent_ggo_percent": 12.0}),
+        Case("c", "c", grades={"grade_fibrosis": 2}),
+        Case("d", "d"),
+    ]
+    rows = auxiliary_targets(cases)
+    assert [row[0] for row in rows][1] == 12.0
+    # four extents, then fibrosis at least 2 and at least 4; a grade that is the same for all says nothing
+    assert [row[4:] for row in rows[:3]] == [(0.0, 0.0), (1.0, 1.0), (1.0, 0.0)]
+    assert all(math.isnan(value) for value in rows[3])
+    assert auxiliary_targets([Case("e", "e")]) == [()]
