@@ -70,14 +70,18 @@ class AntibodyCoding:
                 states[:, column] = data.antibodies[:, data.antibody_keys.index(key)]
         return states
 
+    def grades(self, data: PrognosticData) -> FloatArray:
+        """Line-blot grades in the order of ``keys``, NaN where none is given. Shape (N, A)."""
+        grades = np.full((len(data), len(self.keys)), np.nan)
+        for column, key in enumerate(self.keys):
+            if data.antibody_grades is not None and key in data.antibody_keys:
+                grades[:, column] = data.antibody_grades[:, data.antibody_keys.index(key)]
+        return grades
+
     def evidence(self, data: PrognosticData) -> FloatArray:
         """1 for a positive, less for a weak blot, 0 otherwise. Shape (N, A)."""
         evidence: FloatArray = (self.states(data) == POSITIVE).astype(np.float64)
-        if data.antibody_grades is not None:
-            for column, key in enumerate(self.keys):
-                if key in data.antibody_keys:
-                    grade = data.antibody_grades[:, data.antibody_keys.index(key)]
-                    evidence[np.isin(grade, WEAK_GRADES), column] *= self.weak_positive_weight
+        evidence[np.isin(self.grades(data), WEAK_GRADES)] *= self.weak_positive_weight
         return evidence
 
     def group_states(self, data: PrognosticData) -> tuple[FloatArray, FloatArray]:

@@ -126,11 +126,12 @@ def scenarios(posterior: AntibodyPosterior, space: FeatureSpace, data: Prognosti
         filled[np.ix_(rows, coding.members(group))] = NEGATIVE
     result = []
     for column, name in enumerate(posterior.classes):
-        assumed = filled.copy()
+        assumed, grades = filled.copy(), coding.grades(data)
         if name != NONE_CLASS:
             assumed[untested[name], _representative(space, name)] = POSITIVE
+            grades[untested[name], _representative(space, name)] = np.nan
         changed = data.replaced(
-            antibodies=assumed, antibody_keys=coding.keys, antibody_groups=coding.key_groups, antibody_grades=None
+            antibodies=assumed, antibody_keys=coding.keys, antibody_groups=coding.key_groups, antibody_grades=grades
         )
         result.append(Scenario(name, changed, probability[:, column]))
     return tuple(result)

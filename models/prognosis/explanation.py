@@ -163,13 +163,15 @@ def what_if(
     count = int(counts[code][column])
     states = coding.states(data).copy()
     states[:, column] = code
+    grades = coding.grades(data)
+    grades[:, column] = np.nan
     refused = _never_seen(coding, states[0], column) if code == POSITIVE else ""
     if not count:
         refused = refused or f"no training patient had {antibody} {status.replace('_', ' ')}"
     if refused:
         return WhatIf(antibody=antibody, status=status, num_training_patients=count, refused=refused)
     changed = data.replaced(
-        antibodies=states, antibody_keys=coding.keys, antibody_groups=coding.key_groups, antibody_grades=None
+        antibodies=states, antibody_keys=coding.keys, antibody_groups=coding.key_groups, antibody_grades=grades
     )
     when = [float(day) for day in days or model.endpoint.horizons_days]
     return WhatIf(

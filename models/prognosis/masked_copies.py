@@ -98,7 +98,7 @@ def mask_one_item(data: PrognosticData, space: FeatureSpace, seed: int) -> tuple
         antibodies=states,
         antibody_keys=space.antibody.keys,
         antibody_groups=space.antibody.key_groups,
-        antibody_grades=None,
+        antibody_grades=space.antibody.grades(data),
         covariates=values,
         covariate_names=space.clinical.names,
         covariate_blocks=space.clinical.blocks,

@@ -177,6 +177,22 @@ def test_what_if_refuses_what_was_never_seen_together(model: PrognosticModel, pa
     assert allowed.horizons[0].survival_lo is not None
 
 
+def test_a_weak_blot_stays_weak_whatever_else_is_asked(model: PrognosticModel, patients: PrognosticData) -> None:
+    keys = patients.antibody_keys
+    assert patients.antibodies is not None
+    states = np.zeros_like(patients.antibodies[:1])
+    states[0, keys.index("jo1")] = 1
+    grades = np.full(states.shape, np.nan)
+    grades[0, keys.index("jo1")] = 1.0
+    weak = patients.take([0]).replaced(antibodies=states, antibody_grades=grades)
+    strong = weak.replaced(antibody_grades=None)
+    day = model.endpoint.horizons_days[0]
+    own = model.survival(weak, [float(day)])[0, 0]
+    assert own != pytest.approx(model.survival(strong, [float(day)])[0, 0], abs=1e-6)
+    same = model.what_if(weak, "ro52", "negative").horizons[0]
+    assert same.survival == pytest.approx(own, abs=1e-9)  # it is negative already
+
+
 def test_untested_antibodies_come_with_the_range_over_plausible_states(
     model: PrognosticModel, patients: PrognosticData
 ) -> None:
