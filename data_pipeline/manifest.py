@@ -15,9 +15,8 @@ from domain.endpoints import Endpoint
 from domain.errors import CaseTableError
 from domain.patterns import Pattern, PatternVocabulary
 from domain.quantities import GRADE_PREFIX, READER_EXTENTS
-from domain.records import DEFAULT_EVENT_COLUMN, Case, Outcome
+from domain.records import DEFAULT_EVENT_COLUMN, IGNORED_PREFIX, Case, Outcome
 
-IGNORED_PREFIX = "x_"  # columns a user keeps for themselves
 SINGLE_READER = "consensus"  # reader name behind a plain ``pattern`` column
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "missing", "unknown"})
 DEFAULT_TIME_COLUMN = "time_days"

@@ -105,6 +105,7 @@ class FileRecord:
 # ---------------------------------------------------------------------------------------------------- cohort
 
 
+IGNORED_PREFIX = "x_"  # of columns of a case table that a user keeps for themselves
 DEFAULT_EVENT_COLUMN = "event"
 
 

@@ -15,6 +15,7 @@ from domain.covariates import load_covariate_vocabulary as load_covariates
 from domain.endpoints import Endpoint
 from domain.errors import PrognosisDataError
 from domain.prognostic_data import PrognosticData
+from domain.records import IGNORED_PREFIX
 
 MAX_SHOWN = 3  # values quoted in one message
 MISSPELT_LIKENESS = 0.85  # of an unknown column to a known one, 0 to 1 (difflib)
@@ -47,8 +48,9 @@ def data_from_frame(
     values = {entry.key: _values(frame, entry, problems) for entry in vocabulary.covariates}
     rows = [_row(values, index) for index in range(len(frame))]
     problems += [*_unknown_columns(frame, panel, vocabulary), *_late_inputs(frame, panel, vocabulary)]
+    case_ids, patient_ids = _identities(frame, problems)
     data = PrognosticData(
-        case_ids=_texts(frame, "case_id") or tuple(f"row_{index:06d}" for index in range(len(frame))),
+        case_ids=case_ids,
         antibody_keys=panel.keys,
         antibodies=states,
         antibody_grades=grades,
@@ -57,7 +59,7 @@ def data_from_frame(
         centres=_texts(frame, "site"),
         antibody_groups=panel.group_names,
         covariate_blocks=vocabulary.coded_blocks,
-        patient_ids=_texts(frame, "patient_id"),
+        patient_ids=patient_ids,
     )
     if endpoint is not None:
         data = _with_outcomes(data, frame, endpoint, problems)
@@ -67,14 +69,24 @@ def data_from_frame(
 
 
 def _texts(frame: pd.DataFrame, column: str) -> tuple[str, ...] | None:
-    return tuple(str(value) for value in frame[column]) if column in frame else None
+    """A column as words, blank where a cell is missing; None without the column."""
+    return tuple("" if pd.isna(value) else str(value) for value in frame[column]) if column in frame else None
+
+
+def _identities(frame: pd.DataFrame, problems: list[str]) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """Case ids, each once, and patient ids: the case's own where the table leaves one blank."""
+    cases = _texts(frame, "case_id") or tuple(f"row_{index:06d}" for index in range(len(frame)))
+    if repeated := sorted({case for case in cases if cases.count(case) > 1})[:MAX_SHOWN]:
+        problems.append(f"case_id: {', '.join(map(repr, repeated))} stand more than once; every row is one case")
+    patients = _texts(frame, "patient_id")
+    return cases, patients and tuple(patient or case for patient, case in zip(patients, cases, strict=True))
 
 
 def _states(frame: pd.DataFrame, column: str, problems: list[str]) -> list[int]:
     """Codes of one antibody column; not tested where the column or the cell is empty."""
     if column not in frame:
         return [STATUS_CODES[AntibodyStatus.NOT_TESTED]] * len(frame)
-    words = [AntibodyStatus.NOT_TESTED.value if pd.isna(v) or v == "" else str(v) for v in frame[column]]
+    words = [AntibodyStatus.NOT_TESTED.value if pd.isna(v) or v == "" else str(v).casefold() for v in frame[column]]
     known = {status.value for status in AntibodyStatus}
     if wrong := sorted(set(words) - known)[:MAX_SHOWN]:
         problems.append(f"{column}: {', '.join(map(repr, wrong))}; expected {', '.join(sorted(known))} or blank")
@@ -110,7 +122,7 @@ def _value(value: Any, entry: CovariateEntry, factor: float) -> CovariateValue |
     if value is None:
         return None
     if entry.kind is CovariateKind.CATEGORICAL:
-        return str(value) if str(value) in entry.levels else None
+        return str(value).casefold() if str(value).casefold() in entry.levels else None
     try:
         number = float(value) * factor
     except (TypeError, ValueError):
@@ -138,6 +150,8 @@ def _unknown_columns(frame: pd.DataFrame, panel: AntibodyVocabulary, vocabulary:
     known = inputs | set(_day_columns(panel, vocabulary))
     problems = []
     for column in sorted(set(map(str, frame.columns)) - known):
+        if column.startswith(IGNORED_PREFIX):
+            continue
         without_unit = next((key for key in units if column == key or column.startswith(f"{key}_")), None)
         if without_unit is not None:
             named = f"the unit of {without_unit} is not declared; known columns: {units[without_unit]}"

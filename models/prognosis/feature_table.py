@@ -58,7 +58,7 @@ def _frame_of(path: Path) -> pd.DataFrame:
             return pd.DataFrame(_from_results(path))
         if path.suffix == ".parquet":
             return pd.DataFrame(pd.read_parquet(path))
-        return pd.DataFrame(pd.read_csv(path, dtype={"case_id": str}))
+        return pd.DataFrame(pd.read_csv(path, dtype=dict.fromkeys(KEY_COLUMNS, str)))
     except (OSError, ValueError) as error:
         raise CaseTableError(path, [f"cannot be read as a table of features: {error}"]) from error
 

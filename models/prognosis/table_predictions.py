@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from models.prognosis.feature_table import read_feature_table, with_features
 from models.prognosis.guards import check_inputs
 from models.prognosis.model import PrognosticModel
 
+TEXT_COLUMNS = ("case_id", "patient_id", "site")
 MISSING_WORDS = ["missing", "unknown"]  # beside pandas' own
 
 
@@ -71,12 +73,17 @@ def predict_table(
 
 
 def _read(path: Path) -> pd.DataFrame:
+    """The table with comma or semicolon; whole lines beginning with ``#`` are comments."""
     try:
-        return pd.read_csv(
-            path, sep=None, engine="python", comment="#", na_values=MISSING_WORDS, dtype={"case_id": str, "site": str}
+        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines(keepends=True) if line[0] != "#"]
+        header = next((line for line in lines if line.strip(" ,;\r\n")), "")
+        separator = ";" if header.count(";") > header.count(",") else ","
+        frame = pd.read_csv(
+            StringIO("".join(lines)), sep=separator, na_values=MISSING_WORDS, dtype=dict.fromkeys(TEXT_COLUMNS, str)
         )
     except (OSError, ValueError) as error:
         raise CaseTableError(path, [f"cannot be read as a table: {error}"]) from error
+    return frame.rename(columns=str.strip)
 
 
 def _inputs(head: PrognosticModel, data: PrognosticData) -> tuple[list[str], list[str]]:

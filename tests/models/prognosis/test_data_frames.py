@@ -154,3 +154,22 @@ def test_a_cohort_of_another_disease_needs_only_yaml(tmp_path: Path) -> None:
     answer = model.explain(test.take([0]))
     assert answer.mode == "tables_only"
     assert answer.survival_means == "alive"
+
+
+def test_words_are_read_as_in_a_case_table() -> None:
+    data = data_from_frame(
+        frame(ab_mda5=["Positive", "NEGATIVE", None], sex=["Male", "female", ""], x_ferritin_ng_ml=[1, 2, 3]), COURSE
+    )
+    assert data.antibodies is not None
+    assert data.antibodies[:, data.antibody_keys.index("mda5")].tolist() == [1, 0, -1]
+    again = data_from_frame(frame(ab_mda5=["positive", "negative", None], sex=["male", "female", None]), COURSE)
+    np.testing.assert_array_equal(data.antibodies, again.antibodies)
+    np.testing.assert_array_equal(data.covariates, again.covariates)
+
+
+def test_blank_patients_are_patients_of_their_own() -> None:
+    assert data_from_frame(frame(patient_id=["p", None, None]), COURSE).patient_ids == ("p", "b", "c")
+
+
+def test_a_repeated_case_is_refused() -> None:
+    assert "'a' stand more than once" in refusal(case_id=["a", "a", "c"])
