@@ -50,11 +50,29 @@ def fit_heads(
         if not (known := known_outcomes(cases, endpoint)).size:
             say(f"no case has an outcome: no prognosis for {endpoint.name!r}")
             continue
+        if hidden := hidden_events(cases, endpoint, endpoints):
+            say(
+                f"{endpoint.name!r} ends follow-up at {hidden} and knows nothing after it: its answers are too hopeful "
+                f"unless column {endpoint.event_column!r} was made for it; give it a column of its own"
+            )
         training = with_outcomes(data, cases, endpoint).take(known)
         for line in sample_size_report(training, settings, endpoint).lines():
             say(line)
         heads[endpoint.name] = PrognosticModel.fit(training, settings, endpoint)
     return heads
+
+
+def hidden_events(cases: Sequence[Case], endpoint: Endpoint, endpoints: Sequence[Endpoint]) -> str:
+    """Events of other endpoints in the same column that censor this one: what followed them was never recorded."""
+    others = {
+        word
+        for other in endpoints
+        if other.event_column == endpoint.event_column
+        for cause in other.causes
+        for word in cause.events
+    }
+    found = {outcome.event for case in cases if (outcome := case.outcome_in(endpoint.event_column)) is not None}
+    return ", ".join(sorted(found & others & set(endpoint.censored_events)))
 
 
 def known_outcomes(cases: Sequence[Case], endpoint: Endpoint) -> Rows:

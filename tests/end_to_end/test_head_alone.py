@@ -25,6 +25,7 @@ from models.selftest import make_volume
 from tests.end_to_end.conftest import Trained, command
 
 HEAD_ONLY, RECALIBRATION = "configs/train/head_only.yaml", "configs/train/recalibration.yaml"
+PROBABILITIES = ("p_nsip", "p_op", "p_mixed", "p_other")
 EXAMPLE = "configs/examples/whas500/train.yaml"
 YES_NO = ("afb", "av3", "chf", "cvd", "miord", "mitype", "sho")
 
@@ -100,6 +101,8 @@ def head(tables: Path) -> Path:
         f"output_dir={tables}",
         "prognosis.num_bootstrap=20",
         "split.num_folds=2",
+        "vocabularies.endpoints=[course,death]",
+        "trained_on=synthetic patients",
     )
     return tables / "head_only" / "model.hrct"
 
@@ -150,6 +153,33 @@ def test_a_table_is_answered_and_evaluated(head: Path, tables: Path, tmp_path: P
     assert "risk_group" in rows
     evaluated = [predictions, "--cases", cases, "--out", f"{tmp_path}/evaluation", "--bootstrap", "20"]
     assert evaluate.main(evaluated) == ExitCode.OK
+
+
+def test_a_hash_in_a_cell_is_no_comment_and_ids_keep_their_zeros(head: Path, tmp_path: Path) -> None:
+    rows = [
+        "# a comment",
+        "case_id;site;ab_mda5;age_years",
+        "001;Hospital #2;positive;60",
+        "002;Hospital 2;positive;60",
+    ]
+    (tmp_path / "cases.csv").write_text("\n".join(rows), encoding="utf-8")
+    features = pd.DataFrame(
+        {"case_key": ["001", "002"]} | {name: [0.7, 0.7] if name == "p_nsip" else [0.1, 0.1] for name in PROBABILITIES}
+    )
+    features.to_csv(tmp_path / "features.csv", index=False)
+    words = ["predict", str(head), "--cases", f"{tmp_path}/cases.csv", "--features", f"{tmp_path}/features.csv"]
+    assert models_command([*words, "--out", f"{tmp_path}/answers.csv"]) == ExitCode.OK
+    answers = pd.read_csv(tmp_path / "answers.csv", dtype={"case_key": str})
+    assert answers["case_key"].tolist() == ["001", "002"]
+    assert answers["survival_365d"].nunique() == 1
+    assert all("mda5" in used and "image" in used for used in answers["inputs_used"])
+
+
+def test_a_table_without_rows_is_said(head: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty.csv").write_text("", encoding="utf-8")
+    words = ["predict", str(head), "--cases", f"{tmp_path}/empty.csv", "--out", f"{tmp_path}/answers.csv"]
+    assert models_command(words) == ExitCode.NOTHING_RUN
+    assert "empty.csv: 1 problem(s)" in capsys.readouterr().err
 
 
 def test_recalibration_names_its_parent_and_moves_only_the_level(head: Path, tables: Path, tmp_path: Path) -> None:
