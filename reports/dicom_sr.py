@@ -114,7 +114,7 @@ def measured_values(result: CaseResult) -> list[tuple[Code, float, str]]:
     for prognosis in result.prediction.prognoses[:1]:
         for risk in prognosis.horizons:
             if risk.survival is not None:
-                meaning = f"Probability of being {prognosis.survival_means} at {risk.days:g} days"
+                meaning = f"At {risk.days:g} days, probability of being {prognosis.survival_means}"
                 values.append(((f"SURV_{risk.days:g}D", CODING_SCHEME, meaning[:64]), risk.survival, "1"))
     return values
 

@@ -136,4 +136,5 @@ def _band_label(prognosis: PrognosisPrediction) -> str:
     if prognosis.band_level is None:
         return "band"
     label = f"{prognosis.band_level:.0%} band"
-    return label if prognosis.band_coverage is None else f"{label}, measured coverage {prognosis.band_coverage:.0%}"
+    measured = prognosis.band_coverage
+    return label if measured is None else f"{label}, measured coverage {measured:.0%} on synthetic cohorts"

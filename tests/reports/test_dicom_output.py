@@ -90,7 +90,15 @@ def test_a_segmentation_lies_where_the_mask_is(tmp_path: Path, sources: list[Pat
 def test_a_structured_report_holds_the_probabilities_and_its_origin(tmp_path: Path, sources: list[Path]) -> None:
     dicom_sr.write(predicted(), sources, tmp_path / "sr.dcm")
     text = str(pydicom.dcmread(tmp_path / "sr.dcm"))
-    for wanted in ("P_NSIP", "0.62", "SURV_365D", "synthetic patients", "Research use only", "GGO_PERCENT"):
+    for wanted in (
+        "P_NSIP",
+        "0.62",
+        "SURV_365D",
+        "At 365 days, probability",
+        "synthetic patients",
+        "Research use only",
+        "GGO_PERCENT",
+    ):
         assert wanted in text
 
 

@@ -50,7 +50,9 @@ def test_an_unsupported_end_of_the_curve_is_left_out() -> None:
 
 
 def test_the_legend_states_level_and_measured_coverage() -> None:
-    assert any("90% band, measured coverage 88%" in entry.label for entry in survival_legend(prognosis()))
+    assert any(
+        "90% band, measured coverage 88% on synthetic cohorts" in entry.label for entry in survival_legend(prognosis())
+    )
 
 
 def test_horizons_are_told_in_months() -> None:
