@@ -184,11 +184,12 @@ class ModelWorker(HrctWorker):
         return result
 
     def _run_network(self, item: Mapping[str, Any]) -> NetworkOutput:
-        from models.ensemble import NETWORK_KEYS, NetworkOutput
+        from models.ensemble import NetworkOutput, network_part
 
         if self.client is None:
             return self.artefact.run_network([item])[0]
-        return NetworkOutput.from_arrays(self.client.ask({key: np.asarray(item[key]) for key in NETWORK_KEYS}))
+        part = {key: np.asarray(values) for key, values in network_part(item).items()}
+        return NetworkOutput.from_arrays(self.client.ask(part))
 
 
 class SharedNetwork:

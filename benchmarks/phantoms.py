@@ -124,7 +124,7 @@ def features(difficulty: str, num_patients: int) -> tuple[NDArray[np.float64], N
         # The phantom's frame is (Z, Y, X) to feet-head, front-back, right-left; RAS order is (X, Y, Z) flipped twice.
         voxels = np.ascontiguousarray(scan.hu.transpose(2, 1, 0)[::-1, ::-1])
         lungs = np.ascontiguousarray(scan.lungs.transpose(2, 1, 0)[::-1, ::-1])
-        table = quantify(voxels, lungs, spacing)
+        table, _ = quantify(voxels, lungs, spacing)
         rows.append([table.get(name, np.nan) for name in NETWORK_QUANTITIES])
         labels.append(PATTERNS.index(str(truth.columns["pattern"])))
     return np.array(rows), np.array(labels)

@@ -255,7 +255,7 @@ def _agreement(rows: NDArray[np.float64]) -> list[str]:
 def _measure(chest: LabelledChest) -> list[float]:
     found = find_lungs(chest.hu, chest.spacing_mm).labels
     both = (found > 0) & (chest.lungs > 0)
-    table = quantify(chest.hu, found, chest.spacing_mm)
+    table, _ = quantify(chest.hu, found, chest.spacing_mm)
     row = [
         dice(found > 0, chest.lungs > 0),
         100 * float((found[both] == chest.lungs[both]).mean()),
@@ -286,7 +286,7 @@ def stability(seed: int) -> str:
     for kind in ("nsip", "uip"):
         lines += [f"**{kind}**", "", "| variant | " + " | ".join(STABLE) + " |", "|---" * (len(STABLE) + 1) + "|"]
         for label, hu, spacing in _variants(kind, seed):
-            table = quantify(hu, find_lungs(hu, spacing).labels, spacing)
+            table, _ = quantify(hu, find_lungs(hu, spacing).labels, spacing)
             print(kind, label, table["reticulation_percent"], file=sys.stderr, flush=True)
             lines.append(f"| {label} | " + " | ".join(f"{table[name]:.1f}" for name in STABLE) + " |")
         lines.append("")

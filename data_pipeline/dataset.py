@@ -108,7 +108,8 @@ class GraphDataset(Dataset[dict[str, torch.Tensor]]):
         """
         sample = self.samples[index]
         stored = self.tail(self.stored(sample.source))
-        return {IMAGE: stored[IMAGE], QUANTITATIVE: stored[QUANTITATIVE], **sample.labels}
+        shown = (IMAGE, IMAGE_TISSUE, QUANTITATIVE)
+        return {**{name: stored[name] for name in shown if name in stored}, **sample.labels}
 
     def unfinished(self) -> UnfinishedItems:
         """The same items before the voxel-by-voxel steps, which ``tail`` then does for whole batches on their device.

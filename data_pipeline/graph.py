@@ -12,10 +12,12 @@ from data_pipeline.transforms import TRANSFORMS
 from data_pipeline.transforms.registry import PointwiseTransform
 from domain.batch_keys import ACQUISITION, AFFINE, FINDINGS, VOLUME
 from domain.config_files import config_path
-from domain.errors import StudyError
+from domain.errors import SettingsError, StudyError
 from domain.specs import AugmentSpec, PreprocessSpec
 from domain.strict_yaml import load_settings
 from domain.volume import Volume
+
+TISSUE_MAPS = "tissue_maps"
 
 
 def build_preprocess(spec: PreprocessSpec, *, device: str = "cpu") -> Compose:
@@ -29,7 +31,27 @@ def build_preprocess(spec: PreprocessSpec, *, device: str = "cpu") -> Compose:
         RegistryError: A step or its version is unknown.
         SettingsError: A parameter is misspelt or out of range.
     """
-    return Compose([TRANSFORMS.build(step, device=device) for step in spec.steps])
+    return Compose(_steps(spec, device))
+
+
+def _steps(spec: PreprocessSpec, device: str) -> list[Any]:
+    """The built steps.
+
+    Raises:
+        SettingsError: Tissue maps are shown but not made, or made before their grid is known.
+    """
+    names = [step.name for step in spec.steps]
+    made_at = names.index(TISSUE_MAPS) if TISSUE_MAPS in names else None
+    is_shown = any(step.name == "window" and step.params.get("tissue_channels") for step in spec.steps)
+    problems = []
+    if is_shown and made_at is None:
+        problems.append(f"`window` shows tissue channels, which only a step `{TISSUE_MAPS}` before it makes")
+    grid = {"resample", "axial_slices", "fit_shape"} & set(names)
+    if made_at is not None and (late := {"quantify", *grid} - set(names[:made_at])):
+        problems.append(f"step `{TISSUE_MAPS}` must come after {', '.join(sorted(late))}")
+    if problems:
+        raise SettingsError(f"graph {spec.name!r}", problems)
+    return [TRANSFORMS.build(step, device=device) for step in spec.steps]
 
 
 def split_preprocess(spec: PreprocessSpec, *, device: str = "cpu") -> tuple[Compose, Compose]:
@@ -37,7 +59,7 @@ def split_preprocess(spec: PreprocessSpec, *, device: str = "cpu") -> tuple[Comp
 
     One after the other they do exactly what ``build_preprocess`` does.
     """
-    steps = [TRANSFORMS.build(step, device=device) for step in spec.steps]
+    steps = _steps(spec, device)
     first_pointwise = len(steps)
     while first_pointwise and isinstance(steps[first_pointwise - 1], PointwiseTransform):
         first_pointwise -= 1

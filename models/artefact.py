@@ -33,7 +33,7 @@ from models.artefact_format import (
 from models.artefact_writing import ArtefactParts, run_selftest, save_artefact
 from models.belief import Belief
 from models.devices import resolve_device
-from models.ensemble import NETWORK_KEYS, NetworkOutput, settle_batch_size
+from models.ensemble import NetworkOutput, network_part, settle_batch_size
 from models.evidence import to_grid
 from models.network import PatternNetwork, build_network
 from models.predictor import PatternExamination, Predictor, conclude, network_input
@@ -155,12 +155,12 @@ class Artefact:
         """What the network says of several scans at once.
 
         Args:
-            items: From ``prepare``; of each, ``NETWORK_KEYS`` are used.
+            items: From ``prepare``; of each, what ``network_part`` keeps is used.
         """
         device = self.predictor.device
         inputs = []
         for item in items:
-            placed = {key: torch.as_tensor(item[key]).to(device) for key in NETWORK_KEYS}
+            placed = {key: torch.as_tensor(values).to(device) for key, values in network_part(item).items()}
             inputs.append(network_input(self.graph[1](placed)))
         return self.predictor.ensemble.run([image for image, _ in inputs], [values for _, values in inputs])
 

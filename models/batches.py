@@ -22,6 +22,7 @@ Finish = Callable[[Batch], Batch]  # deterministic last steps of the graph, on a
 BATCH_KEYS = (
     batch_keys.IMAGE,
     batch_keys.IMAGE_MASK,
+    batch_keys.IMAGE_TISSUE,
     batch_keys.QUANTITATIVE,
     batch_keys.PATTERN_TARGET,
     batch_keys.AUXILIARY_TARGET,

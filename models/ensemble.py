@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from domain.batch_keys import IMAGE, IMAGE_MASK, QUANTITATIVE
+from domain.batch_keys import IMAGE, IMAGE_MASK, IMAGE_TISSUE, QUANTITATIVE
 from models.calibrator import Calibrator
 from models.devices import autocast, channels_last, place
 from models.evidence import evidence_from_maps, explained_maps
@@ -29,8 +29,13 @@ from models.network import PatternNetwork
 
 logger = logging.getLogger(__name__)
 
-NETWORK_KEYS = (IMAGE, IMAGE_MASK, QUANTITATIVE)  # what of a preprocessed scan the network needs
+NETWORK_KEYS = (IMAGE, IMAGE_MASK, IMAGE_TISSUE, QUANTITATIVE)
 GPU_BATCH_SIZE = 4  # one scan at 1.5 mm keeps a large GPU busy; small inputs gain from company
+
+
+def network_part(item: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a preprocessed scan a network may need: little enough to send to another process."""
+    return {key: item[key] for key in NETWORK_KEYS if key in item}
 
 
 @dataclass(frozen=True, eq=False)

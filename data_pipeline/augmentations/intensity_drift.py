@@ -24,6 +24,8 @@ class IntensityDriftParams(DensityParams):
 class IntensityDrift(BatchAugmentation):
     """Offset and gain per scan."""
 
+    changes_tissue = False
+
     def __init__(self, params: IntensityDriftParams) -> None:
         super().__init__(params.probability)
         self.params = params

@@ -19,6 +19,8 @@ class KernelParams(ChanceParams):
 class Kernel(BatchAugmentation):
     """Unsharp mask of random sign."""
 
+    changes_tissue = False
+
     def __init__(self, params: KernelParams) -> None:
         super().__init__(params.probability)
         self.params = params

@@ -23,6 +23,8 @@ class NoiseParams(DensityParams):
 class Noise(BatchAugmentation):
     """Adds noise."""
 
+    changes_tissue = False
+
     def __init__(self, params: NoiseParams) -> None:
         super().__init__(params.probability)
         self.params = params

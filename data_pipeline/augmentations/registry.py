@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from pydantic import Field
 
-from domain.batch_keys import IMAGE
+from domain.batch_keys import IMAGE, IMAGE_TISSUE
 from domain.registry import Registry
 from domain.specs import Settings
 
@@ -25,7 +25,7 @@ class DensityParams(ChanceParams):
 
     Attributes:
         hu_per_unit: HU width of each channel of ``IMAGE`` (its window), 0 for a channel that holds no density, such as
-            a mask. The default fits the shipped graphs.
+            a mask; tissue maps are not listed. The default fits the shipped graphs.
     """
 
     hu_per_unit: tuple[float, ...] = (1200.0, 350.0, 800.0, 0.0)
@@ -35,7 +35,13 @@ class BatchAugmentation(ABC):
     """A random step on ``IMAGE`` of a whole batch, (B, C, I, J, K) float32 in 0..1, on the device it is on.
 
     Random numbers are drawn from torch's generator first; ``change`` then acts on them.
+
+    Attributes:
+        changes_tissue: Acts on the tissue maps among the channels too, as what moves the body does. What changes
+            densities leaves them: quantitative CT is corrected for kernel and noise.
     """
+
+    changes_tissue = True
 
     def __init__(self, probability: float) -> None:
         self.probability = probability
@@ -48,7 +54,9 @@ class BatchAugmentation(ABC):
         if not len(rows):
             return batch
         rows = rows.to(image.device, non_blocking=True)
-        return batch | {IMAGE: image.index_copy(0, rows, self.change(image.index_select(0, rows)))}
+        num_kept = 0 if self.changes_tissue or IMAGE_TISSUE not in batch else batch[IMAGE_TISSUE].shape[1]
+        chosen, kept = image.index_select(0, rows).tensor_split([image.shape[1] - num_kept], dim=1)
+        return batch | {IMAGE: image.index_copy(0, rows, torch.cat([self.change(chosen), kept], dim=1))}
 
     @abstractmethod
     def change(self, image: torch.Tensor) -> torch.Tensor:

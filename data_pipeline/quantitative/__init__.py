@@ -1,5 +1,6 @@
 """Quantitative CT in physical units. Formulas and sources: ``docs/quantitative_ct.md``."""
 
-from data_pipeline.quantitative.quantify import quantify
+from data_pipeline.quantitative.quantify import TissueMap, quantify
+from data_pipeline.quantitative.tissue_classes import CLASSES
 
-__all__ = ["quantify"]
+__all__ = ["CLASSES", "TissueMap", "quantify"]

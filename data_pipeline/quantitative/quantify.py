@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,22 @@ DENSITY_LIMITS_HU = (-1100, 300)
 Table = dict[str, float]
 
 
-def quantify(voxels: NDArray[np.int16], labels: NDArray[np.uint8], spacing_mm: Spacing) -> Table:
+@dataclass(frozen=True, eq=False)
+class TissueMap:
+    """Which classes each bin of lung carries: the picture behind the table.
+
+    Attributes:
+        bits: Bit c is set where a bin has class c of ``CLASSES``; 0 outside the lungs. Shape (I', J', K'), uint8.
+        first_voxel: Native voxel at which the first bin begins.
+        factors: Native voxels per bin along i, j, k.
+    """
+
+    bits: ClassBits
+    first_voxel: tuple[int, int, int]
+    factors: tuple[int, int, int]
+
+
+def quantify(voxels: NDArray[np.int16], labels: NDArray[np.uint8], spacing_mm: Spacing) -> tuple[Table, TissueMap]:
     """Measure the lungs of one scan.
 
     Args:
@@ -32,12 +48,14 @@ def quantify(voxels: NDArray[np.int16], labels: NDArray[np.uint8], spacing_mm: S
         spacing_mm: Spacing along i, j, k, mm.
 
     Returns:
-        Name -> value; the unit is in the name; NaN where a quantity is not defined (a share of no disease).
+        Name -> value; the unit is in the name; NaN where a quantity is not defined (a share of no disease); empty
+        without lungs. And the classes the table counts.
     """
     box = box_of(labels)
     bins = bin_lungs(voxels[box], labels[box], spacing_mm)
+    first = (box[0].start, box[1].start, box[2].start)
     if not bins.inside.any():
-        return {}
+        return {}, TissueMap(np.zeros(bins.sides.shape, dtype=np.uint8), first, bins.factors)
     bits = classify(bins, blur_variance_mm2(voxels, labels, spacing_mm))
     counts = BinCounts(count_bins(bins, bits, find_zones(bins)))
     table = _volumes(labels[box], spacing_mm) | _density(bins)
@@ -49,7 +67,7 @@ def quantify(voxels: NDArray[np.int16], labels: NDArray[np.uint8], spacing_mm: S
     table["fibrosis_percent"] = table["reticulation_percent"] + table["honeycombing_percent"]
     table["consolidation_patchiness"] = patchiness(has_class(bits, "consolidation"), bins)
     table["subpleural_sparing_index"] = sparing_index(counts, bins.voxel_ml)
-    return table
+    return table, TissueMap(bits, first, bins.factors)
 
 
 class BinCounts:

@@ -9,6 +9,7 @@ from data_pipeline.transforms.orient_ras import OrientRas
 from data_pipeline.transforms.quantify import Quantify
 from data_pipeline.transforms.registry import TRANSFORMS
 from data_pipeline.transforms.resample import Resample
+from data_pipeline.transforms.tissue_maps import TissueMaps
 from data_pipeline.transforms.window import Window
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "OrientRas",
     "Quantify",
     "Resample",
+    "TissueMaps",
     "Window",
 ]

@@ -1,4 +1,4 @@
-"""Add quantitative CT: the table in physical units and the vector a network may see."""
+"""Add quantitative CT: the table in physical units, the vector a network may see, the map behind both."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from monai.transforms.transform import Transform
 from data_pipeline.quantitative import quantify
 from data_pipeline.transforms.registry import TRANSFORMS, NoParams
 from domain.affine import Affine
-from domain.batch_keys import AFFINE, LUNG_MASK, QUANTITATIVE, QUANTITATIVE_TABLE, VOLUME
+from domain.batch_keys import AFFINE, LUNG_MASK, QUANTITATIVE, QUANTITATIVE_TABLE, TISSUE, VOLUME
 from domain.quantities import NETWORK_QUANTITIES
 
 
 class Quantify(Transform):
-    """``QUANTITATIVE_TABLE`` and ``QUANTITATIVE``, measured on the native grid inside ``LUNG_MASK``."""
+    """``QUANTITATIVE_TABLE``, ``QUANTITATIVE`` and ``TISSUE``, measured on the native grid inside ``LUNG_MASK``."""
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
         """Measure an RAS volume with its lung mask."""
-        table = quantify(data[VOLUME][0], data[LUNG_MASK][0], Affine(data[AFFINE]).spacing_mm)
+        table, tissue = quantify(data[VOLUME][0], data[LUNG_MASK][0], Affine(data[AFFINE]).spacing_mm)
         vector = [table.get(name, math.nan) for name in NETWORK_QUANTITIES]
-        return data | {QUANTITATIVE_TABLE: table, QUANTITATIVE: torch.tensor(vector, dtype=torch.float32)}
+        measures = torch.tensor(vector, dtype=torch.float32)
+        return data | {QUANTITATIVE_TABLE: table, QUANTITATIVE: measures, TISSUE: tissue}
 
 
 @TRANSFORMS.register("quantify", version=2, params=NoParams)

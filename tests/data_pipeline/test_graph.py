@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from monai.transforms import Randomizable, RandomizableTrait
+from synthetic_chests import chest as planted_chest
 
 from data_pipeline.graph import build_preprocess, quantify_volume, run_graph, split_preprocess
 from data_pipeline.transforms import TRANSFORMS
@@ -116,3 +117,32 @@ def test_the_network_sees_nothing_far_from_the_lungs(name: str) -> None:
     first, second = (run_graph(build_preprocess(shipped(name)), item)[keys.IMAGE] for item in (volume, other))
     assert torch.equal(first, second)
     assert (first[0] > 0.5).any(), "the rim of the lungs stays visible"
+
+
+def test_tissue_channels_hold_what_the_table_counts_where_it_lies() -> None:
+    scan = planted_chest("op_peripheral")
+    data = run_graph(build_preprocess(shipped("small_3d")), Volume(scan.hu, Affine.from_spacing(scan.spacing_mm)))
+    table, image = data[keys.QUANTITATIVE_TABLE], data[keys.IMAGE]
+    maps = dict(zip(("ggo", "reticulation", "consolidation", "honeycombing"), image[4:], strict=True))
+    amounts = {name: float(channel.sum()) for name, channel in maps.items()}
+    for name in ("ggo", "reticulation"):
+        share = table[f"{name}_percent"] / table["consolidation_percent"]
+        assert amounts[name] / amounts["consolidation"] == pytest.approx(share, rel=0.05), name
+    dense = maps["consolidation"] > 0.6
+    assert image[0][dense].mean() > image[0][data[keys.IMAGE_MASK][0].bool()].mean() + 0.3, "dense where HU are high"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("quantify", "crop_to_lungs", "resample", "fit_shape"), "only a step `tissue_maps` before it makes"),
+        (("quantify", "crop_to_lungs", "tissue_maps", "resample", "fit_shape"), "must come after fit_shape, resample"),
+        (("crop_to_lungs", "resample", "tissue_maps"), "must come after quantify"),
+    ],
+)
+def test_tissue_maps_out_of_place_are_refused_before_any_scan_is_read(names: tuple[str, ...], expected: str) -> None:
+    steps = {step.name: step for step in shipped("small_3d").steps}
+    spec = PreprocessSpec(name="x", steps=tuple(steps[name] for name in (*names, "window")))
+    for build in (build_preprocess, split_preprocess):
+        with pytest.raises(SettingsError, match=expected):
+            build(spec)

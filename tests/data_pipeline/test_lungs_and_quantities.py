@@ -110,12 +110,12 @@ def test_planted_extents_are_measured_within_stated_errors() -> None:
         ("op_peripheral", "consolidation_percent", "consolidation", 3.0),
     ):
         truth = chest(name)
-        table = quantify(truth.hu, truth.lungs, truth.spacing_mm)
+        table, _ = quantify(truth.hu, truth.lungs, truth.spacing_mm)
         assert abs(table[key] - truth.extents[planted]) < error, name
 
 
 def test_quantities_order_the_patterns_as_planted() -> None:
-    tables = {name: quantify(chest(name).hu, chest(name).lungs, chest(name).spacing_mm) for name in PLANS}
+    tables = {name: quantify(chest(name).hu, chest(name).lungs, chest(name).spacing_mm)[0] for name in PLANS}
     assert tables["nsip"]["ggo_percent"] > 2 * tables["normal"]["ggo_percent"]
     assert tables["op_peripheral"]["consolidation_percent"] > 3 * tables["nsip"]["consolidation_percent"]
     assert tables["emphysema"]["low_attenuation_percent"] > tables["normal"]["low_attenuation_percent"] + 2
@@ -124,7 +124,7 @@ def test_quantities_order_the_patterns_as_planted() -> None:
 
 
 def test_shares_and_percentages_stay_in_range() -> None:
-    table = quantify(chest("mixed").hu, chest("mixed").lungs, chest("mixed").spacing_mm)
+    table, _ = quantify(chest("mixed").hu, chest("mixed").lungs, chest("mixed").spacing_mm)
     for name, value in table.items():
         if name.endswith("_percent"):
             assert np.isnan(value) or 0 <= value <= 100, name

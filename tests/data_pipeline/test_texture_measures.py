@@ -57,7 +57,7 @@ def test_without_any_edge_sharpness_is_the_usual_one() -> None:
 def test_lines_are_reticulation_and_no_ground_glass() -> None:
     hu, labels = two_lungs()
     with_mesh(hu, labels, cell_mm=6.0, wall_mm=0.9, wall_hu=-350)
-    table = quantify(scanned(hu), labels, SPACING)
+    table, _ = quantify(scanned(hu), labels, SPACING)
     assert table["reticulation_percent"] == pytest.approx(25, abs=5)
     assert table["ggo_percent"] < 5
     assert table["honeycombing_percent"] < 2
@@ -67,7 +67,7 @@ def test_lines_are_reticulation_and_no_ground_glass() -> None:
 def test_even_haze_is_ground_glass_and_no_reticulation() -> None:
     hu, labels = two_lungs()
     hu[(labels == 1) & (np.indices(hu.shape)[1] > 75)] = -650
-    table = quantify(scanned(hu), labels, SPACING)
+    table, _ = quantify(scanned(hu), labels, SPACING)
     assert table["ggo_percent"] == pytest.approx(25, abs=3)
     assert table["reticulation_percent"] < 2
 
@@ -76,7 +76,7 @@ def test_cysts_with_walls_are_honeycombing() -> None:
     hu, labels = two_lungs()
     hu[(labels == 1) & (np.indices(hu.shape)[1] > 75)] = -960
     with_mesh(hu, labels, cell_mm=9.0, wall_mm=1.6, wall_hu=-100)
-    table = quantify(scanned(hu), labels, SPACING)
+    table, _ = quantify(scanned(hu), labels, SPACING)
     assert table["honeycombing_percent"] == pytest.approx(25, abs=6)
     assert table["fibrosis_percent"] == pytest.approx(25, abs=6)
 
@@ -84,12 +84,12 @@ def test_cysts_with_walls_are_honeycombing() -> None:
 def test_reticulation_is_the_same_for_other_kernels_noise_and_thickness() -> None:
     hu, labels = two_lungs()
     with_mesh(hu, labels, cell_mm=6.0, wall_mm=0.9, wall_hu=-350)
-    usual = quantify(scanned(hu), labels, SPACING)["reticulation_percent"]
+    usual = quantify(scanned(hu), labels, SPACING)[0]["reticulation_percent"]
     thick = scanned(hu)[:, :, :44].reshape(*hu.shape[:2], -1, 4).mean(axis=3).astype(np.int16)
     others = {
-        "soft": quantify(scanned(hu, blur_mm=0.75, noise_hu=10), labels, SPACING),
-        "noisy": quantify(scanned(hu, noise_hu=45), labels, SPACING),
-        "4 mm": quantify(thick, labels[:, :, ::4], (*SPACING[:2], 4.0)),
+        "soft": quantify(scanned(hu, blur_mm=0.75, noise_hu=10), labels, SPACING)[0],
+        "noisy": quantify(scanned(hu, noise_hu=45), labels, SPACING)[0],
+        "4 mm": quantify(thick, labels[:, :, ::4], (*SPACING[:2], 4.0))[0],
     }
     for name, table in others.items():
         assert table["reticulation_percent"] == pytest.approx(usual, abs=3), name

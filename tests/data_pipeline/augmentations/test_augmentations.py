@@ -13,7 +13,7 @@ import data_pipeline.transforms as transforms_package
 from data_pipeline.augmentations import AUGMENTATIONS
 from data_pipeline.graph import build_augment, build_preprocess
 from data_pipeline.transforms import TRANSFORMS
-from domain.batch_keys import IMAGE, QUANTITATIVE
+from domain.batch_keys import IMAGE, IMAGE_TISSUE, QUANTITATIVE
 from domain.errors import RegistryError
 from domain.specs import AugmentSpec, ComponentSpec, PreprocessSpec
 
@@ -61,6 +61,18 @@ def test_probability_zero_changes_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", ["noise", "intensity_drift"])
 def test_a_mask_channel_is_no_density(name: str) -> None:
     assert torch.equal(build_augment(always(name))(batch())[IMAGE][:, 3], batch()[IMAGE][:, 3])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tissue_maps_move_with_the_body_and_keep_their_amounts(name: str) -> None:
+    plain, tissue = batch(), torch.randint(0, 101, (3, 2, 20, 16, 12), generator=torch.Generator().manual_seed(1))
+    shown = {**plain, IMAGE: torch.cat([plain[IMAGE], tissue / 100], dim=1), IMAGE_TISSUE: tissue.to(torch.uint8)}
+    torch.manual_seed(1)
+    after = build_augment(always(name))(shown)[IMAGE]
+    torch.manual_seed(1)
+    torch.testing.assert_close(after[:, :4], build_augment(always(name))(plain)[IMAGE])
+    is_moved = name in {"side_flip", "geometric", "slice_thickness"}
+    assert torch.equal(after[:, 4:], shown[IMAGE][:, 4:]) != is_moved
 
 
 def test_a_geometric_step_of_size_zero_is_the_identity() -> None:
