@@ -10,7 +10,8 @@ Cohorts of synthetic patients are made on all cores while networks already train
 First every candidate is trained on the realistic preset; the one that is best out of fold, on training patients only
 (or ``--checked``), is used for the learning curve and the checks. Sections: ``compare`` (networks, realistic and hard,
 unseen scanners), ``curve`` (50 to 400 patients), ``checks`` (thickness x kernel, scans from elsewhere, mirror
-averaging, repeats, a planted shortcut), ``speed`` (beside a stock MONAI loop). All figures are of synthetic patients.
+averaging, repeats, a planted shortcut), ``speed`` and ``score`` (beside a stock MONAI loop). All figures are of
+synthetic patients.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ import numpy as np
 import torch
 from network_cohorts import VARIANTS, Cell, Cohort, Wanted, make_cohorts
 from network_jobs import Job, run_job
-from network_speed import measure_speed
+from network_speed import measure_speed, validation_scores
 
 from data_pipeline.phantoms.patients import CohortSettings
 
-SECTIONS = ("compare", "curve", "checks", "speed")
+SECTIONS = ("compare", "curve", "checks", "speed", "score")
 TRAINING_SCANNERS = ("SIEMENS", "GE MEDICAL SYSTEMS", "Philips")
 UNSEEN_SCANNERS = ("TOSHIBA",)
 BEST = "small_cnn_3d"
@@ -279,7 +280,7 @@ def read_plan(argv: Sequence[str] | None) -> Plan:
 def main(argv: Sequence[str] | None = None) -> None:
     plan = read_plan(argv)
     deadline = STARTED + plan.budget_s - (plan.speed_s if "speed" in plan.sections else 0)
-    first = candidates(plan) if set(plan.sections) - {"speed"} else []
+    first = candidates(plan) if set(plan.sections) - {"speed", "score"} else []
     graphs = tuple(dict.fromkeys([plan.graph, *(job.graph for job in first)]))
     say(f"{len(first)} candidates, graphs {graphs}, device {plan.device}")
     context = multiprocessing.get_context("spawn")
@@ -295,6 +296,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         process.kill()  # a training that outlasts its time must not share the GPU with what is timed now
     maker.join(timeout=max(deadline - time.time(), 1))
     maker.terminate()
+    if "score" in plan.sections:
+        cohort = load_cohort(plan, "realistic", plan.graph, deadline)
+        assert cohort is not None
+        scores = validation_scores(cohort, plan.graph, torch.device(plan.device), num_epochs=plan.epochs)
+        write_json(plan.out / "score.json", scores)
+        say(f"validation scores: {scores}")
     if "speed" in plan.sections:
         time_training(plan)
     say("done")

@@ -26,7 +26,7 @@ from data_pipeline.phantoms.patients import CohortSettings, PatientTruth, draw_t
 from data_pipeline.phantoms.scan import Scan
 from data_pipeline.transforms import TRANSFORMS
 from domain.affine import Affine
-from domain.batch_keys import IMAGE, IMAGE_MASK, QUANTITATIVE
+from domain.batch_keys import IMAGE, IMAGE_MASK, IMAGE_TISSUE, QUANTITATIVE
 from domain.config_files import config_path
 from domain.errors import StudyError
 from domain.patterns import PATTERNS
@@ -93,6 +93,7 @@ class Cohort:
     Attributes:
         images: (N, 1, I, J, K) int16 HU.
         masks: (N, 1, I, J, K) uint8.
+        tissue: (N, T, I, J, K) uint8, percent; T is 0 for a graph without it.
         quantitative: (N, Q) float32.
         targets: (N, 4) float32.
         extents: (N, len(MEASURED)) percent of lung, from the truth.
@@ -100,6 +101,7 @@ class Cohort:
 
     images: torch.Tensor
     masks: torch.Tensor
+    tissue: torch.Tensor
     quantitative: torch.Tensor
     targets: torch.Tensor
     extents: torch.Tensor
@@ -114,6 +116,7 @@ class Cohort:
         return Cohort(
             self.images[at],
             self.masks[at],
+            self.tissue[at],
             self.quantitative[at],
             self.targets[at],
             self.extents[at],
@@ -204,7 +207,10 @@ def run_graphs(volume: Volume, names: Sequence[str]) -> dict[str, Arrays]:
         assert spec.steps[:SHARED_STEPS] == first.steps[:SHARED_STEPS]
         steps = [TRANSFORMS.build(step, device="cpu") for step in spec.steps[SHARED_STEPS:-1]]
         result = Compose(steps)(shared)
-        found[name] = {key: np.asarray(result[key]) for key in (IMAGE, IMAGE_MASK, QUANTITATIVE)}
+        tissue = np.asarray(result.get(IMAGE_TISSUE, result[IMAGE_MASK][:0]))
+        found[name] = {key: np.asarray(result[key]) for key in (IMAGE, IMAGE_MASK, QUANTITATIVE)} | {
+            IMAGE_TISSUE: tissue
+        }
     return found
 
 
@@ -296,6 +302,7 @@ def gather(graph: str, scans: Sequence[Scanned], truths: Sequence[PatientTruth])
     return Cohort(
         stacked(IMAGE),
         stacked(IMAGE_MASK),
+        stacked(IMAGE_TISSUE),
         stacked(QUANTITATIVE),
         torch.from_numpy(targets / targets.sum(axis=1, keepdims=True)),
         torch.tensor([[scan.extents[name] for name in MEASURED] for scan in used]),

@@ -22,7 +22,7 @@ from domain.antibodies import load_antibody_vocabulary
 from domain.endpoints import load_endpoint
 from domain.patterns import PATTERNS
 from domain.settings import TrainingSettings
-from domain.specs import AugmentSpec, ComponentSpec, ModelSpec
+from domain.specs import AugmentSpec, ComponentSpec, ModelSpec, PreprocessSpec
 from evaluation.cohort import build_cohort
 from evaluation.shortcuts import find_shortcuts
 from models.abstention import coverage_accuracy_curve
@@ -78,6 +78,7 @@ class Job:
         tests: Names of the cohorts it is judged on.
         graph: Preprocessing of the input.
         num_training: First so many rows; 0 for all.
+        use_tissue: Show the network the tissue maps where the graph makes them.
         augmentation: Key of ``AUGMENTATIONS``.
         changes: Of the training settings.
         params: Of the backbone, over those of ``NETWORKS``.
@@ -93,6 +94,7 @@ class Job:
     tests: tuple[str, ...] = ()
     graph: str = "lungs_2.5mm"
     num_training: int = 0
+    use_tissue: bool = True
     augmentation: str = "full"
     changes: dict[str, Any] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
@@ -113,6 +115,7 @@ def resident(cohort: Cohort) -> ResidentItems:
     tensors = {
         batch_keys.IMAGE: cohort.images,
         batch_keys.IMAGE_MASK: cohort.masks,
+        batch_keys.IMAGE_TISSUE: cohort.tissue,
         batch_keys.QUANTITATIVE: cohort.quantitative,
         batch_keys.PATTERN_TARGET: cohort.targets,
         batch_keys.CASE_INDEX: torch.arange(len(cohort)),
@@ -122,6 +125,15 @@ def resident(cohort: Cohort) -> ResidentItems:
 
 def on_device(items: ResidentItems, device: torch.device) -> ResidentItems:
     return ResidentItems({key: values.to(device) for key, values in items.tensors.items()}, items.rows)
+
+
+def finish_of(job: Job, device: torch.device) -> Any:
+    """The windows at the end of the job's graph."""
+    graph = load_graph(job.graph)
+    *steps, window = graph.steps
+    if not job.use_tissue:
+        window = window.model_copy(update={"params": window.params | {"tissue_channels": False}})
+    return split_preprocess(PreprocessSpec(name=graph.name, steps=(*steps, window)), device=str(device))[1]
 
 
 def augment_of(name: str) -> Any:
@@ -157,7 +169,7 @@ def run_job(job: Job, cohorts: dict[str, Cohort], device: torch.device) -> dict[
         mirror_average=job.mirror_average,
     )
     settings = settings_of(job, device)
-    _, finish = split_preprocess(load_graph(job.graph), device=str(device))
+    finish = finish_of(job, device)
     items = on_device(resident(training), device)
     pairs = repeated_folds(training.cases, num_folds=3, num_repeats=job.repeats, seed=0)
     started = time.perf_counter()
@@ -178,15 +190,13 @@ def run_job(job: Job, cohorts: dict[str, Cohort], device: torch.device) -> dict[
         "last_loss": [member.history[-1]["train_loss"] for member in fitted.members],
         "out_of_fold": judge(probabilities, fitted.outputs, belief),
     }
-    result["branches_out_of_fold"] = [
-        macro_auc(fitted.outputs.branch_logits[:, branch], fitted.outputs.targets)
-        for branch in range(fitted.outputs.branch_logits.shape[1])
-    ]
+    result["branches_out_of_fold"] = branch_aucs(fitted.outputs)
     said: dict[str, NetworkOutputs] = {}
     for name in (*job.tests, *job.outside):
         said[name] = answers(fitted, cohorts[name], settings, finish, device)
     for name in job.tests:
         result[name] = judge(belief.calibrator.probabilities(said[name].logits), said[name], belief)
+        result[name]["branches"] = branch_aucs(said[name])
     if job.outside:
         result["outside"] = outside_scores(belief, said, job)
     if job.find_shortcuts:
@@ -200,8 +210,16 @@ def answers(
     """Mean of the members, as at inference."""
     loader = make_loader(on_device(resident(cohort), device), settings, in_shares=False)
     each = [gather_outputs(member.network.to(device), loader, device, finish) for member in fitted.members]
-    mean = {name: np.mean([getattr(said, name) for said in each], axis=0) for name in ("logits", "embedding")}
+    fields = ("logits", "branch_logits", "embedding")
+    mean = {name: np.mean([getattr(said, name) for said in each], axis=0) for name in fields}
     return NetworkOutputs(**{**{name: getattr(each[0], name) for name in vars(each[0])}, **mean})
+
+
+def branch_aucs(outputs: NetworkOutputs) -> list[float]:
+    """Macro AUC of every branch by itself, image first."""
+    return [
+        macro_auc(outputs.branch_logits[:, branch], outputs.targets) for branch in range(outputs.branch_logits.shape[1])
+    ]
 
 
 def macro_auc(scores: FloatArray, targets: FloatArray) -> float:
@@ -259,6 +277,7 @@ def judge(probabilities: FloatArray, outputs: NetworkOutputs, belief: Belief) ->
         "accuracy_answered": float(right[answered].mean()) if answered.any() else None,
         "far": float(is_far.mean()),
         "curve": [list(point) for point in coverage_accuracy_curve(probabilities, targets)][::3],
+        "labels": targets.argmax(axis=1).tolist(),
         "probabilities": np.round(probabilities, 4).tolist(),
     }
     return found
