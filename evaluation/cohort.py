@@ -25,6 +25,7 @@ TextArray = NDArray[np.str_]
 
 UNKNOWN_CAUSE = -1  # no outcome known
 KEY_COLUMN = "case_key"
+ENDPOINT_COLUMN = "endpoint"  # optional: which endpoint the columns without a prefix answer
 SCANNER_COLUMNS = ("manufacturer", "kernel")  # optional
 THICKNESS_COLUMN = "slice_thickness_mm"  # optional
 THICKNESS_BANDS_MM = {1.5: "up_to_1.5_mm", 3.0: "up_to_3_mm", np.inf: "over_3_mm"}
@@ -106,14 +107,15 @@ def build_cohort(
     """Join on ``case_key`` = ``case_id``; rows of either side without a partner are left out.
 
     Args:
-        predictions: Contract columns; a missing column counts as not given.
+        predictions: Contract columns; a missing column counts as not given. Where they say that their first endpoint
+            is another one, the columns ``<endpoint>_survival_<d>d`` are read.
         cases: Rows of the case table.
         endpoint: Gives causes and horizons.
         vocabulary: Gives antibody classes.
 
     Raises:
-        InputError: No ``case_key`` column, a key twice, no case in common, an event the endpoint does not know, or
-            numbers that are no probabilities.
+        InputError: No ``case_key`` column, a key twice, no case in common, an event the endpoint does not know,
+            predictions of other endpoints only, or numbers that are no probabilities.
     """
     table = _keyed(predictions)
     by_id = {case.case_id: case for case in cases}
@@ -127,7 +129,7 @@ def build_cohort(
     rows, joined = table.loc[keys], tuple(by_id[key] for key in keys)
     probabilities = _probabilities(rows)
     time_days, cause = outcomes(joined, endpoint)
-    horizons = endpoint.horizons_days
+    horizons, prefix = endpoint.horizons_days, _prefix(rows, endpoint)
     return Cohort(
         cases=joined,
         labels=np.array([vote_probabilities(case.pattern_votes) for case in joined]).reshape(-1, NUM_PATTERNS),
@@ -135,11 +137,12 @@ def build_cohort(
         answers=_answers(rows),
         is_abstained=_truth(rows, "abstained"),
         sets=_sets(rows),
-        survival=_block(rows, [f"survival_{day}d" for day in horizons], lo=0, hi=1),
+        survival=_block(rows, [f"{prefix}survival_{day}d" for day in horizons], lo=0, hi=1),
         incidence={
-            key: _block(rows, [f"cif_{key}_{day}d" for day in horizons], lo=0, hi=1) for key in endpoint.cause_keys
+            key: _block(rows, [f"{prefix}cif_{key}_{day}d" for day in horizons], lo=0, hi=1)
+            for key in endpoint.cause_keys
         },
-        risk_groups=tuple(_text(rows, "risk_group")),
+        risk_groups=tuple(_text(rows, f"{prefix}risk_group")),
         quantities=_block(rows, TABLE_QUANTITIES),
         time_days=time_days,
         cause=cause,
@@ -190,6 +193,22 @@ def _keyed(predictions: pd.DataFrame) -> pd.DataFrame:
     if twice:
         raise InputError(f"the predictions name {len(twice)} case(s) twice, first {twice[0]!r}: keep one row per case")
     return table
+
+
+def _prefix(rows: pd.DataFrame, endpoint: Endpoint) -> str:
+    """What the columns of an endpoint begin with: nothing for the first one of a model, its name for a further one."""
+    named = sorted(set(_text(rows, ENDPOINT_COLUMN)) - {""})
+    if named in ([], [endpoint.name]):
+        return ""
+    prefix = f"{endpoint.name}_"
+    if len(named) == 1 and any(f"{prefix}survival_{day}d" in rows.columns for day in endpoint.horizons_days):
+        return prefix
+    absent = f"there is no column {prefix}survival_{endpoint.horizons_days[0]}d"
+    raise InputError(
+        f"the predictions answer endpoint {' and '.join(map(repr, named))}, and {endpoint.name!r} is to be evaluated; "
+        f"{absent if len(named) == 1 else 'one table can answer only one'}. Evaluate the endpoint they answer "
+        f"(--endpoint), or predict {endpoint.name!r} with a model that knows it."
+    )
 
 
 def _block(rows: pd.DataFrame, columns: Sequence[str], *, lo: float = -np.inf, hi: float = np.inf) -> FloatArray:

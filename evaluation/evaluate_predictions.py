@@ -19,7 +19,7 @@ from evaluation import pattern_part, survival_curves, survival_part
 from evaluation.baselines import predict_baselines
 from evaluation.cause_comparison import compare_causes
 from evaluation.cautions import find_cautions
-from evaluation.cohort import KEY_COLUMN, UNKNOWN_CAUSE, Cohort, build_cohort
+from evaluation.cohort import ENDPOINT_COLUMN, KEY_COLUMN, UNKNOWN_CAUSE, Cohort, build_cohort
 from evaluation.comparison import compare
 from evaluation.incidence import median_follow_up
 from evaluation.intervals import FloatArray, bootstrap_counts
@@ -176,10 +176,14 @@ def _training_cohort(
 def _with_every_case(predictions: pd.DataFrame | None, cases: Sequence[Case]) -> pd.DataFrame:
     """A row for each case: what was predicted of it, or its key alone.
 
-    A model may have learnt from cases without a scan, and so may the comparators.
+    A model may have learnt from cases without a scan, and so may the comparators. They use what is measured on the
+    scan, never a predicted course, so predictions for another endpoint serve as well.
     """
     keys = pd.DataFrame({KEY_COLUMN: [case.case_id for case in cases]})
-    return keys if predictions is None else keys.merge(predictions, on=KEY_COLUMN, how="left", validate="1:1")
+    if predictions is None:
+        return keys
+    measured = predictions.drop(columns=ENDPOINT_COLUMN, errors="ignore")
+    return keys.merge(measured, on=KEY_COLUMN, how="left", validate="1:1")
 
 
 def _summary(cohort: Cohort, predictions: pd.DataFrame, cases: Sequence[Case], endpoint: Endpoint) -> CohortSummary:

@@ -45,7 +45,8 @@ def predict_table(
 
     Returns:
         One row per patient: ``case_key``, ``survival_<d>d`` with ``_lo`` and ``_hi``, ``cif_<cause>_<d>d``,
-        ``risk_group``, ``inputs_used``, ``inputs_missing``. ``attrs["notes"]`` holds warnings about the cohort.
+        ``risk_group``, ``inputs_used``, ``inputs_missing``, ``endpoint``. ``attrs["notes"]`` holds warnings about the
+        cohort.
 
     Raises:
         InputError: No such endpoint, or the tables are not usable.
@@ -68,6 +69,7 @@ def predict_table(
     risk = 1 - frame[f"survival_{head.endpoint.risk_horizon_days}d"]
     frame["risk_group"] = [head.endpoint.risk_group(value) if np.isfinite(value) else "" for value in risk]
     frame["inputs_used"], frame["inputs_missing"] = _inputs(head, data)
+    frame["endpoint"] = head.endpoint.name
     frame.attrs["notes"] = [*head.state.summary.notes, *head.notes_for_use(data)]
     return frame
 

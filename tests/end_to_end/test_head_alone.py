@@ -111,6 +111,8 @@ def test_a_head_alone_is_a_model_folder_with_every_endpoint(head: Path, capsys: 
     manifest = read_manifest(head)
     assert manifest.model is None
     assert set(manifest.prognosis) == {"course", "death"}
+    own = pd.read_csv(head.parent / "out_of_fold.csv")
+    assert own["endpoint"].eq("course").all()
     restored = PrognosticModel.from_dict(manifest.prognosis["course"])
     assert restored.state.space.image.names  # the stored features were used
     assert "reads no scan" in " ".join((head / "CARD.md").read_text().split())
@@ -151,6 +153,7 @@ def test_a_table_is_answered_and_evaluated(head: Path, tables: Path, tmp_path: P
     assert (rows["survival_365d_lo"] <= rows["survival_365d_hi"]).all()
     assert sum("image" in used.split() for used in rows["inputs_used"]) == 120
     assert "risk_group" in rows
+    assert rows["endpoint"].eq("course").all()
     evaluated = [predictions, "--cases", cases, "--out", f"{tmp_path}/evaluation", "--bootstrap", "20"]
     assert evaluate.main(evaluated) == ExitCode.OK
 

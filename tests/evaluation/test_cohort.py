@@ -76,6 +76,28 @@ def test_events_after_the_window_are_censored_at_it(tables: Callable[..., Any], 
     assert cohort.cause.tolist() == [1, 0]
 
 
+def test_a_further_endpoint_of_a_model_has_columns_of_its_own(tables: Callable[..., Any], course: Endpoint) -> None:
+    predictions, cases = tables(4)
+    predictions["endpoint"] = ["death", "death", None, "death"]  # a refused study names none
+    predictions["course_survival_90d"] = [0.1, 0.2, 0.3, 0.4]
+    cohort = build_cohort(predictions, cases, course, VOCABULARY)
+    assert cohort.survival[:, 0].tolist() == [0.1, 0.2, 0.3, 0.4]
+    assert np.isnan(cohort.survival[:, 1:]).all()
+    assert np.isnan(cohort.incidence["death"]).all()
+    assert set(cohort.risk_groups) == {""}
+    named = build_cohort(predictions.assign(endpoint="course"), cases, course, VOCABULARY)
+    assert named.survival[:, 0].tolist() == predictions["survival_90d"].tolist()
+
+
+@pytest.mark.parametrize("named", ["death", ["course", "death", "death"]])
+def test_predictions_of_another_endpoint_are_not_taken_for_this_one(
+    tables: Callable[..., Any], course: Endpoint, named: str | list[str]
+) -> None:
+    predictions, cases = tables(3)
+    with pytest.raises(InputError, match=r"'death', and 'course' is to be evaluated; .*--endpoint"):
+        build_cohort(predictions.assign(endpoint=named), cases, course, VOCABULARY)
+
+
 @pytest.mark.parametrize("separator", ["|", ";", ", ", " "])
 def test_prediction_sets_are_read_whatever_separates_them(
     tables: Callable[..., Any], course: Endpoint, separator: str

@@ -243,6 +243,14 @@ def test_training_predictions_without_image_columns_do_not_train_image_comparato
     assert by_key["clinical"].how_fitted == "on 120 separate training cases"
 
 
+def test_training_predictions_may_answer_another_endpoint(tables: Callable[..., Any], course: Endpoint) -> None:
+    predictions, cases = tables(200)
+    context = default_context(training_predictions=predictions.iloc[80:].assign(endpoint="death"))
+    found = evaluate(predictions.iloc[:80], cases, course, FEW, context)
+    by_key = {comparator.key: comparator for comparator in found.comparators}
+    assert by_key["ggo_extent"].how_fitted == "on 120 separate training cases"
+
+
 def test_a_training_table_shares_no_patient_but_may_repeat_case_names(
     tables: Callable[..., Any], course: Endpoint
 ) -> None:
