@@ -320,7 +320,7 @@ def evaluate_out_of_fold(
 ) -> dict[str, float | str]:
     """Write the out-of-fold table and its evaluation page; gives the figures the card shows."""
     run_dir = run_dir_of(settings)
-    predictions = predictions.assign(endpoint=words.endpoints[0].name)
+    predictions = predictions.assign(endpoint=words.endpoints[0].name, trained_on=settings.trained_on)
     write_whole(run_dir / "out_of_fold.csv", predictions.to_csv(index=False))
     context = default_context(
         antibodies=words.antibodies,

@@ -112,6 +112,7 @@ def test_a_head_alone_is_a_model_folder_with_every_endpoint(head: Path, capsys: 
     assert manifest.model is None
     assert set(manifest.prognosis) == {"course", "death"}
     own = pd.read_csv(head.parent / "out_of_fold.csv")
+    assert own["trained_on"].eq("synthetic patients").all()  # a page made from it later says so, too
     assert own["endpoint"].eq("course").all()
     restored = PrognosticModel.from_dict(manifest.prognosis["course"])
     assert restored.state.space.image.names  # the stored features were used
