@@ -46,6 +46,8 @@ def compare_causes(
         events = sample.observed.num_events_by(day, number)
         ours = sample.incidence[number][:, column]
         theirs, strata = _class_incidence(cohort, np.array([day]), number, source)
+        if sample.strata is not None:
+            strata = sample.strata
         if events < MIN_EVENTS or not np.isfinite(ours).all() or not np.isfinite(theirs).all():
             continue
         place = Place(cause.key, len(ours), events, model=COMPARATOR, horizon_days=day)

@@ -20,6 +20,7 @@ from evaluation.pattern_part import labelled_rows
 
 IntArray = NDArray[np.int64]
 Guess = Callable[[Cohort, Cohort], FloatArray]
+Measure = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
 
 MIN_CASES = 30
 PRIOR_CASES = 2.0  # weight of the overall shares in a table of shares by group
@@ -78,6 +79,9 @@ def compare_patterns(
 ) -> tuple[list[Metric], list[Difference], list[Comparator]]:
     """Each comparator's metrics and the paired differences of the model to it.
 
+    Pairs are formed within a fold, for the model too: a case lowers its pattern in every fit it took part in, so across
+    folds a comparator that knows nothing ranks worse than chance.
+
     Args:
         cohort: Evaluated cases.
         counts: Bootstrap counts, shape (R, N).
@@ -99,8 +103,8 @@ def compare_patterns(
         if reason:
             metrics.append(not_available("accuracy", place, reason))
         else:
-            guessed, how = _guess(guess, key, part, (training, seed))
-            for name, measure in MEASURES.items():
+            guessed, strata, how = _guess(guess, key, part, (training, seed))
+            for name, measure in _measures(strata).items():
                 theirs = measure(guessed, part.labels, counts)
                 metrics.append(metric_row(name, theirs, place, level))
                 ours = measure(part.probabilities, part.labels, counts)
@@ -132,19 +136,15 @@ def single_quantity_metrics(cohort: Cohort, counts: FloatArray, level: float) ->
     return metrics
 
 
-def _macro_auc(probabilities: FloatArray, labels: FloatArray, counts: FloatArray) -> FloatArray:
-    return discrimination.macro_average(discrimination.one_vs_rest_auc(probabilities, labels, counts))
-
-
 def _accuracy(probabilities: FloatArray, labels: FloatArray, counts: FloatArray) -> FloatArray:
     return discrimination.accuracy(discrimination.soft_confusion(labels, probabilities.argmax(axis=1), counts))
 
 
-MEASURES: dict[str, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]] = {
-    "auc_macro": _macro_auc,
-    "accuracy": _accuracy,
-    "brier": calibration_error.brier_score,
-}
+def _measures(strata: IntArray | None) -> dict[str, Measure]:
+    def macro_auc(probabilities: FloatArray, labels: FloatArray, counts: FloatArray) -> FloatArray:
+        return discrimination.macro_average(discrimination.one_vs_rest_auc(probabilities, labels, counts, strata))
+
+    return {"auc_macro": macro_auc, "accuracy": _accuracy, "brier": calibration_error.brier_score}
 
 
 def _why_not(key: str, part: Cohort) -> str:
@@ -155,17 +155,20 @@ def _why_not(key: str, part: Cohort) -> str:
     return ""
 
 
-def _guess(guess: Guess, key: str, part: Cohort, source: tuple[Cohort | None, int]) -> tuple[FloatArray, str]:
+def _guess(
+    guess: Guess, key: str, part: Cohort, source: tuple[Cohort | None, int]
+) -> tuple[FloatArray, IntArray | None, str]:
+    """Probabilities (N, 4), the strata pairs are formed in (None: one fit on separate cases), how it was fitted."""
     training, seed = source
+    own = part.folds if len(np.unique(part.folds)) > 1 else None
     if training is not None:
         usable = np.asarray(np.isfinite(training.labels).all(axis=1), dtype=np.bool_)
         if key == "quantitative_ct":
             usable &= np.isfinite(training.quantities).any(axis=1)
         if usable.sum() >= MIN_CASES:
-            return guess(training.take(usable), part), f"on {int(usable.sum())} separate training cases"
-    own = len(np.unique(part.folds)) > 1
-    folds = part.folds if own else patient_folds(part.patients, part.labels.argmax(axis=1) == 0, NUM_FOLDS, seed)
+            return guess(training.take(usable), part), own, f"on {int(usable.sum())} separate training cases"
+    folds = own if own is not None else patient_folds(part.patients, part.labels.argmax(axis=1) == 0, NUM_FOLDS, seed)
     guessed = np.zeros((len(part), NUM_PATTERNS))
     for fold in np.unique(folds):
         guessed[folds == fold] = guess(part.take(folds != fold), part.take(folds == fold))
-    return guessed, "out of fold, patients kept together"
+    return guessed, folds, "out of fold, patients kept together"

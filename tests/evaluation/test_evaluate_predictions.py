@@ -232,6 +232,19 @@ def test_causes_are_compared_with_aalen_johansen_per_antibody_class(result: Eval
     assert death.value < 0  # the exactly right incidence has the smaller error
 
 
+def test_causes_of_out_of_fold_predictions_are_compared_within_folds_whatever_the_comparator_was_fitted_on(
+    tables: Callable[..., Any], course: Endpoint
+) -> None:
+    predictions, cases = tables(240)
+    shifted = predictions.iloc[:120].assign(fold=np.arange(120) % 3)
+    shifted["cif_death_365d"] *= 1 / (1 + 3 * shifted["fold"])  # order within a fold stays
+    found = evaluate(shifted, cases, course, NONE)
+    place = ("death", "auc_at", 365.0)
+    own = next(row for row in found.metrics if (row.target, row.metric, row.horizon_days) == place)
+    paired = next(row for row in found.differences if (row.target, row.metric, row.horizon_days) == place)
+    assert paired.model_value == pytest.approx(own.value)
+
+
 def test_training_predictions_without_image_columns_do_not_train_image_comparators(
     tables: Callable[..., Any], course: Endpoint
 ) -> None:

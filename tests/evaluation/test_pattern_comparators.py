@@ -12,6 +12,7 @@ from domain.endpoints import Endpoint
 from domain.patterns import PATTERNS
 from evaluation import pattern_comparators
 from evaluation.cohort import Cohort, build_cohort
+from evaluation.discrimination import macro_average, one_vs_rest_auc
 from evaluation.intervals import bootstrap_counts
 
 VOCABULARY = load_antibody_vocabulary()
@@ -38,6 +39,34 @@ def test_extents_that_tell_the_pattern_are_found_and_sites_that_do_not_are_chanc
     assert {row.comparator for row in differences} == {comparator.key for comparator in comparators}
     for row in differences:
         assert row.value == (row.model_value - row.comparator_value)
+
+
+def test_comparators_that_know_nothing_are_chance_on_average(tables: Callable[..., Any], course: Endpoint) -> None:
+    predictions, cases = tables(60)
+    generator, found = np.random.default_rng(0), []
+    for _ in range(40):
+        votes = generator.choice(4, size=60, p=[0.4, 0.3, 0.2, 0.1])
+        drawn = tuple(
+            replace(case, site=f"site{generator.integers(3)}", pattern_votes={"reader": PATTERNS[vote]})
+            for case, vote in zip(cases, votes, strict=True)
+        )
+        cohort = build_cohort(predictions, drawn, course, VOCABULARY)
+        metrics, _, _ = pattern_comparators.compare_patterns(cohort, np.ones((1, 60)), 0.95, 0, None)
+        found.append({row.model: row.value for row in metrics if row.metric == "auc_macro"})
+    for model in ("site_only", "antibody_only", "quantitative_ct"):
+        assert np.mean([row[model] for row in found]) == pytest.approx(0.5, abs=0.025)
+
+
+def test_the_model_is_ranked_on_the_pairs_of_the_comparator(tables: Callable[..., Any], course: Endpoint) -> None:
+    cohort = measured(tables, course)
+    shifted = replace(cohort, folds=np.arange(200) % 2, probabilities=cohort.probabilities.copy())
+    shifted.probabilities[shifted.folds == 1, 0] *= 0.2  # the second model never dares to name NSIP
+    counts = np.ones((1, 200))
+    for training in (None, cohort):  # models of two folds are not on one scale, however the comparator was fitted
+        _, differences, _ = pattern_comparators.compare_patterns(shifted, counts, 0.95, 0, training)
+        ours = next(row.model_value for row in differences if row.metric == "auc_macro")
+        within = one_vs_rest_auc(shifted.probabilities, shifted.labels, counts, shifted.folds)
+        assert ours == pytest.approx(macro_average(within)[0])
 
 
 def test_separate_training_cases_are_used_when_given(tables: Callable[..., Any], course: Endpoint) -> None:
