@@ -41,7 +41,8 @@ def subgroup_metrics(
 ) -> tuple[list[Metric], list[CalibrationPoint]]:
     """Pattern and survival metrics of every subgroup, and calibration by antibody class.
 
-    Survival figures of a subgroup with fewer than ``MIN_EVENTS_SUBGROUP`` events are suppressed and say so.
+    Survival figures of a subgroup with fewer than ``MIN_EVENTS_SUBGROUP`` events up to its last evaluable horizon are
+    suppressed and say so.
     """
     metrics: list[Metric] = []
     points: list[CalibrationPoint] = []
@@ -64,9 +65,7 @@ def _one_subgroup(
     if labelled_rows(part).sum() >= MIN_LABELLED_SUBGROUP:
         metrics += pattern_metrics(part, part_counts, level, name, seed)
     sample = survival_sample(part, part_counts, endpoint) if outcome_rows(part).any() else None
-    if sample is not None and sample.num_events < MIN_EVENTS_SUBGROUP:
-        sample = None
-    return metrics + overall_metrics(sample, part, level, name)
+    return metrics + overall_metrics(sample, part, level, name, MIN_EVENTS_SUBGROUP)
 
 
 def _calibration(

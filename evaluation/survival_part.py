@@ -47,8 +47,8 @@ class SurvivalSample:
 
     @property
     def num_events(self) -> int:
-        """Events of any cause."""
-        return int((self.observed.cause > 0).sum())
+        """Events of any cause up to ``tau``: later ones enter no figure."""
+        return self.observed.num_events_by(self.tau, None)
 
     @property
     def tau(self) -> float:
@@ -100,13 +100,17 @@ def mean_risk(survival: FloatArray) -> FloatArray:
     return np.asarray((1 - survival).mean(axis=1), dtype=np.float64)
 
 
-def overall_metrics(sample: SurvivalSample | None, cohort: Cohort, level: float, subgroup: str) -> list[Metric]:
+def overall_metrics(
+    sample: SurvivalSample | None, cohort: Cohort, level: float, subgroup: str, min_events: int = MIN_EVENTS
+) -> list[Metric]:
     """Ranking, AUC(t), Brier(t), IBS, IPA and calibration of the event-free probability."""
-    if sample is None or sample.num_events < MIN_EVENTS:
+    if sample is None:
         rows = outcome_rows(cohort)
         place = Place(EVENT_FREE, int(rows.sum()), int((cohort.cause[rows] > 0).sum()), subgroup=subgroup)
         return [not_available(name, place) for name in (*RANKING, "ibs")]
     place, metrics = sample.place(subgroup=subgroup), []
+    if sample.num_events < min_events:
+        return [not_available(name, place) for name in (*RANKING, "ibs")]
     for name, replicates in ranking_values(sample, sample.survival).items():
         metrics.append(metric_row(name, replicates, place, level, f"events up to {sample.tau:g} days"))
     if len(np.unique(sample.sites)) > 1 and sample.strata is None:
@@ -139,7 +143,7 @@ def cause_metrics(sample: SurvivalSample | None, endpoint: Endpoint, level: floa
         return []
     metrics: list[Metric] = []
     for number, cause in enumerate(endpoint.causes, start=1):
-        risk, events = sample.incidence[number], int((sample.observed.cause == number).sum())
+        risk, events = sample.incidence[number], sample.observed.num_events_by(sample.tau, number)
         place = sample.place(target=cause.key, events=events, subgroup=subgroup)
         if not np.isfinite(risk).all():
             metrics.append(not_available("uno_c", place, f"n/a (no predicted incidence of {cause.key})"))

@@ -201,6 +201,30 @@ def test_hard_cohorts_give_notes_instead_of_errors(
     EvaluationResult.model_validate_json(found.model_dump_json())
 
 
+def late_events(predictions: Any, cases: Any) -> tuple[Any, Any]:
+    """Three deaths and three progressions in the first year, after which nothing is predicted; many later on."""
+    events = [Outcome(100.0 + i, ("death", "progression")[i % 2]) for i in range(6)]
+    events += [Outcome(400.0 + i, ("alive", "death", "progression")[i % 3]) for i in range(len(cases) - 6)]
+    later = [f"survival_{day}d" for day in (1096, 1826)]
+    return predictions.assign(**dict.fromkeys(later)), tuple(
+        replace(case, outcome=outcome, site=f"site{i < 12}")
+        for i, (case, outcome) in enumerate(zip(cases, events, strict=True))
+    )
+
+
+def test_only_events_up_to_the_last_horizon_count(tables: Callable[..., Any], course: Endpoint) -> None:
+    predictions, cases = late_events(*tables(60))
+    found = evaluate(predictions, cases, course, FEW)
+    for row in found.metrics:
+        if row.metric in {"uno_c", "ibs"} and row.model in {"model", "antibody_class"} and row.subgroup == "all":
+            assert row.events == (6 if row.target == "event_free" else 0 if row.target == "transplant" else 3)
+            assert (row.value is None) == (row.events < 5)
+    assert {row.events for row in found.differences if row.metric in {"uno_c", "ibs"}} == {6}
+    part = found.find("uno_c", subgroup="site=siteTrue")
+    assert part is not None
+    assert part.note == "n/a (6 events)"  # of ten that a subgroup needs
+
+
 def test_no_events_says_how_many(tables: Callable[..., Any], course: Endpoint) -> None:
     found = evaluate(*without_events(*tables(40)), course, NONE).find("uno_c")
     assert found is not None
