@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -75,6 +76,11 @@ class Endpoint(Settings):
     def cause_keys(self) -> tuple[str, ...]:
         """Keys of the causes in order."""
         return tuple(cause.key for cause in self.causes)
+
+    @property
+    def last_day(self) -> float:
+        """End of the window, days; infinity where there is none."""
+        return math.inf if self.window_days is None else self.window_days
 
     def cause_index(self, event: str) -> int | None:
         """0 for censored, k for the k-th cause (from 1), None for an unknown event."""

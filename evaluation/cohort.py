@@ -48,7 +48,7 @@ class Cohort:
         incidence: Cause -> shape (N, H).
         risk_groups: As predicted; empty where not given.
         quantities: Shape (N, Q) in the order of ``TABLE_QUANTITIES``.
-        time_days: Shape (N,), NaN without an outcome.
+        time_days: Shape (N,), NaN without an outcome. After an endpoint's window nothing is counted.
         cause: 0 censored, k the k-th cause, -1 unknown. Shape (N,).
         antibody_classes: Shape (N,).
         folds: Fold of the model behind each row, 0 where there is no such column.
@@ -154,10 +154,11 @@ def build_cohort(
 
 
 def outcomes(cases: Sequence[Case], endpoint: Endpoint) -> tuple[FloatArray, IntArray]:
-    """Time and cause of each case under an endpoint; events after its window are censored at the window.
+    """Time and cause of each case under an endpoint; an event after its window counts as censored.
 
     Returns:
-        Times (N,), NaN without an outcome, and causes (N,), ``UNKNOWN_CAUSE`` without one.
+        Times (N,), NaN without an outcome, and causes (N,), ``UNKNOWN_CAUSE`` without one. A time beyond the window is
+        kept: it shows that the case was still under observation when the window closed.
 
     Raises:
         InputError: An event word the endpoint does not know.
@@ -175,7 +176,7 @@ def outcomes(cases: Sequence[Case], endpoint: Endpoint) -> tuple[FloatArray, Int
             continue
         time_days[row], cause[row] = outcome.time_days, index
         if endpoint.window_days is not None and time_days[row] > endpoint.window_days:
-            time_days[row], cause[row] = endpoint.window_days, 0
+            cause[row] = 0
     if unknown:
         known = [*endpoint.censored_events, *(event for one in endpoint.causes for event in one.events)]
         raise InputError(

@@ -200,7 +200,9 @@ def _summary(cohort: Cohort, predictions: pd.DataFrame, cases: Sequence[Case], e
         num_patients=len(set(cohort.patients)),
         num_sites=len(set(cohort.sites) - {""}),
         events={key: int((cohort.cause == number).sum()) for number, key in enumerate(endpoint.cause_keys, start=1)},
-        median_follow_up_days=median_follow_up(cohort.time_days[known], cohort.cause[known]),
+        median_follow_up_days=median_follow_up(
+            np.minimum(cohort.time_days[known], endpoint.last_day), cohort.cause[known]
+        ),
         antibody_classes={str(name): int((named == name).sum()) for name in sorted(set(named))},
         patterns={pattern.value: float(votes[k]) for k, pattern in enumerate(PATTERNS)},
     )

@@ -2,8 +2,9 @@
 
 Legend: N cases, R rows of counts, t a horizon in days. ``cause`` is 0 for censored and k >= 1 for the k-th cause;
 ``wanted`` is one cause, or None for the first event of any cause. Risk up is worse. Ties in risk count half.
-Weights are 1 / G(T-) for what happened at T and 1 / G(t) for who is still event-free at t, with G the censoring curve
-of the same resample; the left limit matters where an event and a censoring share a day.
+Weights are 1 / G(T-) for what happened at T and 1 / G(t-) for who is event-free at t, with G the censoring curve of the
+same resample. The left limit matters where an event and a censoring share a day, and where a study closes at t: events
+come before censorings, so who is censored at t itself was seen event-free up to it.
 """
 
 from __future__ import annotations
@@ -49,8 +50,12 @@ class Observed:
         return np.nan_to_num(safe_divide(np.ones(1), self.censoring.at(self.time_days, just_before=True)), nan=0.0)
 
     def weight_at(self, day: float) -> FloatArray:
-        """1 / G(t), shape (R, 1); 0 where nobody is left uncensored at t."""
-        return np.nan_to_num(safe_divide(np.ones(1), self.censoring.at(np.array([day]))), nan=0.0)
+        """1 / G(t-), shape (R, 1); 0 where nobody is left uncensored until t."""
+        return np.nan_to_num(safe_divide(np.ones(1), self.censoring.at(np.array([day]), just_before=True)), nan=0.0)
+
+    def is_free_at(self, day: float) -> BoolArray:
+        """Cases known to be without any event at t. (N,)."""
+        return is_free_at(self.time_days, self.cause, day)
 
     def has_event(self, wanted: int | None) -> BoolArray:
         """Cases with the wanted event. (N,)."""
@@ -63,6 +68,11 @@ class Observed:
     def num_events_by(self, day: float, wanted: int | None) -> int:
         """Events up to and including a day."""
         return int((self.has_event(wanted) & (self.time_days <= day)).sum())
+
+
+def is_free_at(time_days: FloatArray, cause: IntArray, day: float) -> BoolArray:
+    """Cases seen event-free up to and including t; events of a day come before its censorings. (N,)."""
+    return np.asarray((time_days > day) | ((time_days == day) & (cause == 0)), dtype=np.bool_)
 
 
 def _same_stratum(strata: IntArray | None, rows: IntArray) -> BoolArray | bool:
@@ -137,7 +147,7 @@ def auc_at(
     happened = observed.time_days <= day
     own = observed.counts * observed.weight_at_own_time()
     positive = own * (happened & observed.has_event(wanted))
-    free = observed.counts * (observed.time_days > day) * observed.weight_at(day)
+    free = observed.counts * observed.is_free_at(day) * observed.weight_at(day)
     negative = free + own * (happened & observed.competing(wanted))
     return safe_divide(*pair_sums(risk, positive, negative, strata))
 
@@ -145,7 +155,7 @@ def auc_at(
 def status_weights(observed: Observed, day: float) -> FloatArray:
     """Weight of each case's known state at t; 0 when censored before t. (R, N)."""
     known = (observed.time_days <= day) & (observed.cause > 0)
-    free = observed.time_days > day
+    free = observed.is_free_at(day)
     return observed.counts * (known * observed.weight_at_own_time() + free * observed.weight_at(day))
 
 

@@ -64,7 +64,8 @@ def risk_group_curves(cohort: Cohort, counts: FloatArray, endpoint: Endpoint, le
         if not members.any():
             continue
         events = int((part.cause[members] > 0).sum())
-        observed = _observed_points(part.time_days[members], part.cause[members], counts[:, members], level)
+        time_days = np.minimum(part.time_days[members], endpoint.last_day)
+        observed = _observed_points(time_days, part.cause[members], counts[:, members], level)
         predicted = np.hstack([np.ones((int(members.sum()), 1)), part.survival[members]]).mean(axis=0)
         points = [
             CurvePoint(x=float(x), y=float(y)) for x, y in zip(np.r_[0.0, horizons], predicted, strict=True) if y == y

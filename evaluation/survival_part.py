@@ -15,13 +15,13 @@ from evaluation.goodness_of_fit import a_calibration
 from evaluation.incidence import event_free_curve, risk_table
 from evaluation.intervals import FloatArray
 from evaluation.metric_rows import Place, metric_row, not_available
-from evaluation.survival import Observed
+from evaluation.survival import Observed, is_free_at
 
 IntArray = NDArray[np.int64]
 
 MIN_EVENTS = 5  # fewer: "n/a (k events)"
 MIN_EVENTS_SUBGROUP = 10
-MIN_LEFT_AT_HORIZON = 5  # event-free and under observation at t; fewer, and t is not evaluated
+MIN_LEFT_AT_HORIZON = 5  # known to be event-free at t; fewer, and t is not evaluated
 RANKING = ("uno_c", "harrell_c")
 
 
@@ -70,10 +70,10 @@ def outcome_rows(cohort: Cohort) -> NDArray[np.bool_]:
 def evaluable_days(
     time_days: FloatArray, cause: IntArray, survival: FloatArray, horizons: FloatArray
 ) -> NDArray[np.bool_]:
-    """Horizons predicted for every case, with an event by then and enough cases under observation after."""
+    """Horizons predicted for every case, with an event by then and enough cases seen event-free up to it."""
     predicted = np.isfinite(survival).all(axis=0) if len(survival) else np.zeros(len(horizons), dtype=bool)
     events = np.array([((time_days <= day) & (cause > 0)).any() for day in horizons])
-    left = np.array([(time_days > day).sum() for day in horizons])
+    left = np.array([is_free_at(time_days, cause, day).sum() for day in horizons])
     return np.asarray(predicted & events & (left >= MIN_LEFT_AT_HORIZON), dtype=np.bool_)
 
 
@@ -82,6 +82,7 @@ def survival_sample(cohort: Cohort, counts: FloatArray, endpoint: Endpoint) -> S
     rows = outcome_rows(cohort)
     part, horizons = cohort.take(rows), np.array(endpoint.horizons_days, dtype=np.float64)
     use = evaluable_days(part.time_days, part.cause, part.survival, horizons)
+    use &= horizons <= endpoint.last_day
     if not use.any():
         return None
     incidence = {number: part.incidence[key][:, use] for number, key in enumerate(endpoint.cause_keys, start=1)}

@@ -68,11 +68,11 @@ def test_an_event_the_endpoint_does_not_know_is_named(tables: Callable[..., Any]
         build_cohort(predictions, cases, course, VOCABULARY)
 
 
-def test_events_after_the_window_are_censored_at_it(tables: Callable[..., Any], course: Endpoint) -> None:
+def test_an_event_after_the_window_counts_as_follow_up_only(tables: Callable[..., Any], course: Endpoint) -> None:
     predictions, cases = tables(2)
     cases = (replace(cases[0], outcome=Outcome(50.0, "death")), replace(cases[1], outcome=Outcome(120.0, "death")))
     cohort = build_cohort(predictions, cases, course.model_copy(update={"window_days": 90.0}), VOCABULARY)
-    assert cohort.time_days.tolist() == [50.0, 90.0]
+    assert cohort.time_days.tolist() == [50.0, 120.0]
     assert cohort.cause.tolist() == [1, 0]
 
 

@@ -225,6 +225,33 @@ def test_only_events_up_to_the_last_horizon_count(tables: Callable[..., Any], co
     assert part.note == "n/a (6 events)"  # of ten that a subgroup needs
 
 
+def closed_on(cases: Any, day: float) -> Any:
+    """Everyone without an event by a day is censored on it."""
+    return tuple(
+        replace(case, outcome=Outcome(day, "alive"))
+        if case.outcome.time_days > day or case.outcome.event == "alive"
+        else case
+        for case in cases
+    )
+
+
+@pytest.mark.parametrize(("window_days", "closing_day"), [(365.0, None), (365.0, 365.0), (None, 365.0)])
+def test_the_last_day_of_a_window_or_study_is_evaluated(
+    tables: Callable[..., Any], course: Endpoint, window_days: float | None, closing_day: float | None
+) -> None:
+    predictions, cases = tables(120)
+    endpoint = course.model_copy(update={"window_days": window_days})
+    found = evaluate(predictions, closed_on(cases, closing_day) if closing_day else cases, endpoint, NONE)
+    for name in ("auc_at", "brier_at", "observed_over_expected", "calibration_slope"):
+        row = found.find(name, horizon_days=365.0)
+        assert row is not None, name
+        assert row.value is not None, name
+    assert {row.horizon_days for row in found.metrics if row.metric == "brier_at"} == {90.0, 180.0, 365.0}
+    assert found.cohort.median_follow_up_days == 365.0
+    seen = [curve for curve in found.curves if curve.kind == "risk_group_observed"]
+    assert max(point.x for curve in seen for point in curve.points) <= 365.0
+
+
 def test_no_events_says_how_many(tables: Callable[..., Any], course: Endpoint) -> None:
     found = evaluate(*without_events(*tables(40)), course, NONE).find("uno_c")
     assert found is not None

@@ -104,6 +104,20 @@ def test_without_ties_uno_agrees_with_r_survauc_as_posted() -> None:
     assert survival.concordance(risk, observed, tau=298.0)[0] == pytest.approx(0.4129032, abs=1e-7)
 
 
+def test_who_is_censored_exactly_at_a_horizon_was_event_free_there() -> None:
+    time_days, cause, risk = follow_up(300, 4)
+    beyond = time_days > 365.0
+    figures = []
+    for closed_on in (365.0, 366.0):  # the day a study ends must not change what was seen by day 365
+        closed = np.where(beyond, closed_on, time_days)
+        observed = Observed.of(closed, np.where(beyond, 0, cause), np.ones((1, 300)))
+        probability = 1 / (1 + np.exp(-risk))
+        auc, brier = survival.auc_at(risk, observed, 365.0)[0], survival.brier_at(probability, observed, 365.0)[0]
+        figures.append((auc, brier, survival.status_weights(observed, 365.0).sum()))
+    assert figures[0] == pytest.approx(figures[1])
+    assert figures[0][2] == pytest.approx(300, abs=1e-9)  # weights stand for everyone
+
+
 def test_an_event_and_a_censoring_on_one_day_form_a_pair_weighted_by_the_left_limit() -> None:
     time_days, cause = np.array([11.0, 11.0, 26.0, 89.0, 128.0, 300.0]), np.array([1, 0, 0, 1, 0, 0])
     risk = np.array([-0.02, 1.20, -0.56, -1.33, -0.81, -1.29])
