@@ -30,7 +30,7 @@ MIN_CASES_PER_GROUP = 8
 MIN_ASSOCIATION = 0.30  # corrected Cramer's V from which a label-site association is worth saying
 MIN_PROBABILITY_GAP = 0.15  # between groups, same label
 MIN_AUC_LOSS = 0.05  # macro AUC, pooled less within groups
-LEAK_SHARE = 0.95
+LEAK_SHARE = 0.95  # of cases with an event, and of cases without
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +126,15 @@ def find_outcome_leaks(cohort: Cohort) -> list[Caution]:
     found = []
     for key in sorted({key for case in cases for key in case.covariates}):
         known = np.array([key in case.covariates for case in cases])
-        agreement = float(np.mean(known == had_event))
-        if max(agreement, 1 - agreement) >= LEAK_SHARE:
+        if known.all() or not known.any():
+            continue
+        with_event, without = float(known[had_event].mean()), float(known[~had_event].mean())
+        agreement = max(min(with_event, 1 - without), min(1 - with_event, without))  # where events are rare, both count
+        if agreement >= LEAK_SHARE:
             message = (
-                f"Whether {key} is known agrees with the outcome in {max(agreement, 1 - agreement):.0%} of cases: it "
-                "was probably recorded because of the outcome. Leave it out, or state when it is measured."
+                f"Whether {key} is known agrees with the outcome in at least {agreement:.0%} of the cases with an "
+                "event and of those without: it was probably recorded because of the outcome. Leave it out, or state "
+                "when it is measured."
             )
             found.append(Caution(code="leak_suspected", message=message, facts={"agreement": agreement, "key": key}))
     return found

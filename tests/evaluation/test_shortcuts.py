@@ -94,6 +94,17 @@ def test_a_covariate_known_only_of_the_dead_is_a_suspected_leak(tables: Callable
         assert [caution.code for caution in shortcuts.find_outcome_leaks(cohort)] == expected
 
 
+def test_a_covariate_known_of_nearly_everyone_is_no_leak_where_events_are_rare(
+    tables: Callable[..., Any], course: Endpoint
+) -> None:
+    predictions, cases = tables(400, event_scale_days=60_000.0)
+    assert 10 <= sum(case.outcome.event != "alive" for case in cases) <= 20
+    known = tuple(replace(case, covariates={"age": 50.0, "spd": 100.0}) for case in cases)
+    known = (replace(cases[0], covariates={"age": 50.0}), *known[1:])  # one value of spd is missing
+    cohort = build_cohort(predictions, known, course, load_antibody_vocabulary())
+    assert shortcuts.find_outcome_leaks(cohort) == []
+
+
 def test_a_scanner_that_gives_the_pattern_away_is_flagged(tables: Callable[..., Any], course: Endpoint) -> None:
     predictions, cases = tables(240)
     label = labels_of(cases)
