@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from collections.abc import Sequence
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from domain.evaluation_result import EVERYONE, CalibrationPoint, Curve, Difference, EvaluationResult, ReliabilityBin
 
@@ -21,9 +24,17 @@ METRIC_LABELS = {"uno_c": "Uno's C"}
 
 
 def as_data_address(figure: Figure) -> str:
-    """The figure as an SVG that can stand in an ``img`` tag without a file beside it."""
+    """The figure as an SVG that can stand in an ``img`` tag without a file beside it.
+
+    Text stays text, as it stands in the tables, and is drawn with the fonts of the reader's browser: a name may hold a
+    dollar sign, or letters our font lacks.
+    """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # made before; the setting below is for those made while drawing
+    with rc_context({"text.parse_math": False, "svg.fonttype": "none"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # only its width is guessed
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -22,7 +24,7 @@ from domain.evaluation_result import (
     Metric,
     ReliabilityBin,
 )
-from reports import evaluation_page
+from reports import evaluation_page, evaluation_plots
 from reports.evaluation_words import headline
 
 
@@ -191,6 +193,19 @@ def test_colours_follow_the_sign_that_speaks_for_the_model(
 ) -> None:
     row = small_result().differences[0].model_copy(update={"better_when": better_when, "lo": lo, "hi": hi})
     assert evaluation_page.verdict(row) == expected
+
+
+@pytest.mark.parametrize("site", ["B$_$", "東京大学病院", "A&B <north>"])
+def test_pictures_show_names_of_sites_as_they_stand_in_the_table(site: str) -> None:
+    row = Metric(target="event_free", metric="uno_c", value=0.7, n=58, events=20, subgroup=f"site={site}")
+    address = evaluation_plots.by_site(small_result(metrics=(row,)))
+    picture = base64.b64decode(address.partition(",")[2]).decode()
+    assert site in "".join(ElementTree.fromstring(picture).itertext())
+
+
+def test_words_of_an_endpoint_are_no_formula() -> None:
+    address = evaluation_plots.risk_groups(small_result(survival_means="costs $_$ less"))
+    assert "costs $_$ less" in base64.b64decode(address.partition(",")[2]).decode()
 
 
 def test_an_empty_evaluation_still_makes_a_page() -> None:
