@@ -17,7 +17,7 @@ from domain.antibodies import load_antibody_vocabulary
 from domain.command_line import RESEARCH_NOTICE, configure_logging, run_command
 from domain.covariates import load_covariate_vocabulary
 from domain.endpoints import Endpoint, load_endpoint
-from domain.errors import ExitCode, InputError
+from domain.errors import ExitCode, InputError, OutputFolderError
 from domain.patterns import load_pattern_vocabulary
 from domain.records import Case, is_synthetic
 from domain.settings import EvaluateSettings
@@ -77,6 +77,19 @@ def read_table(path: Path, args: argparse.Namespace, endpoint: Endpoint) -> tupl
     return read_cases(path, antibodies, covariates, load_pattern_vocabulary(), endpoints=(endpoint,))
 
 
+def make_folder(path: Path) -> None:
+    """The folder of the results: whether it can be made is known before anything is computed.
+
+    Raises:
+        OutputFolderError: It is a file, or cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = "is a file" if path.is_file() else f"cannot be made ({error.strerror})"
+        raise OutputFolderError(f"--out {path}: {why}; give a folder for the results") from error
+
+
 def main(arguments: Sequence[str]) -> ExitCode:
     """Evaluate and write; say on screen where to look."""
     args = parse(arguments)
@@ -97,6 +110,7 @@ def main(arguments: Sequence[str]) -> ExitCode:
         trained_on=trained_on,
         is_synthetic=is_synthetic(trained_on),
     )
+    make_folder(args.out)
     result = evaluate(predictions, cases, endpoint, settings, context)
     evaluation_page.write(result, args.out / "report.html")
     for name, figure in result.headline().items():

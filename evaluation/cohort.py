@@ -117,7 +117,7 @@ def build_cohort(
         InputError: No ``case_key`` column, a key twice, no case in common, an event the endpoint does not know,
             predictions of other endpoints only, or numbers that are no probabilities.
     """
-    table = _keyed(predictions)
+    table = keyed(predictions)
     by_id = {case.case_id: case for case in cases}
     keys = [key for key in table.index if key in by_id]
     if not keys:
@@ -186,13 +186,18 @@ def outcomes(cases: Sequence[Case], endpoint: Endpoint) -> tuple[FloatArray, Int
     return time_days, cause
 
 
-def _keyed(predictions: pd.DataFrame) -> pd.DataFrame:
+def keyed(predictions: pd.DataFrame, name: str = "predictions") -> pd.DataFrame:
+    """A table by case key as text.
+
+    Raises:
+        InputError: No ``case_key`` column, or a key twice; says so of the table's ``name``.
+    """
     if KEY_COLUMN not in predictions.columns:
-        raise InputError(f"the predictions have no column {KEY_COLUMN!r}; found {list(predictions.columns)[:8]}")
+        raise InputError(f"the {name} have no column {KEY_COLUMN!r}; found {list(predictions.columns)[:8]}")
     table = predictions.assign(**{KEY_COLUMN: predictions[KEY_COLUMN].astype(str)}).set_index(KEY_COLUMN)
     twice = sorted(set(table.index[table.index.duplicated()]))
     if twice:
-        raise InputError(f"the predictions name {len(twice)} case(s) twice, first {twice[0]!r}: keep one row per case")
+        raise InputError(f"the {name} name {len(twice)} case(s) twice, first {twice[0]!r}: keep one row per case")
     return table
 
 

@@ -19,7 +19,7 @@ from evaluation import pattern_part, survival_curves, survival_part
 from evaluation.baselines import predict_baselines
 from evaluation.cause_comparison import compare_causes
 from evaluation.cautions import find_cautions
-from evaluation.cohort import ENDPOINT_COLUMN, KEY_COLUMN, UNKNOWN_CAUSE, Cohort, build_cohort
+from evaluation.cohort import ENDPOINT_COLUMN, KEY_COLUMN, UNKNOWN_CAUSE, Cohort, build_cohort, keyed
 from evaluation.comparison import compare
 from evaluation.incidence import median_follow_up
 from evaluation.intervals import FloatArray, bootstrap_counts
@@ -182,8 +182,8 @@ def _with_every_case(predictions: pd.DataFrame | None, cases: Sequence[Case]) ->
     keys = pd.DataFrame({KEY_COLUMN: [case.case_id for case in cases]})
     if predictions is None:
         return keys
-    measured = predictions.drop(columns=ENDPOINT_COLUMN, errors="ignore")
-    return keys.merge(measured, on=KEY_COLUMN, how="left", validate="1:1")
+    measured = keyed(predictions, "training predictions").drop(columns=ENDPOINT_COLUMN, errors="ignore")
+    return keys.join(measured, on=KEY_COLUMN, validate="1:1")
 
 
 def _summary(cohort: Cohort, predictions: pd.DataFrame, cases: Sequence[Case], endpoint: Endpoint) -> CohortSummary:

@@ -82,3 +82,14 @@ def test_help_of_the_data_commands_has_an_example(name: str) -> None:
     answer = command("-m", "data_pipeline", name, "--help")
     assert answer.returncode == 0
     assert "example" in answer.stdout
+
+
+def test_an_evaluation_into_a_file_is_refused_before_it_is_computed(tmp_path: Path) -> None:
+    (tmp_path / "cases.csv").write_text("case_id,time_days,event\nc1,40,alive\n")
+    (tmp_path / "predictions.csv").write_text("case_key,survival_90d\nother,0.5\n")  # would be refused later on
+    (tmp_path / "out").write_text("a file")
+    tables = tmp_path / "predictions.csv", "--cases", tmp_path / "cases.csv"
+    answer = command("evaluate.py", *tables, "--out", tmp_path / "out")
+    assert "Traceback" not in answer.stderr
+    assert (answer.returncode, "is a file" in answer.stderr) == (NOTHING_RUN, True)
+    assert (tmp_path / "out").read_text() == "a file"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from domain.endpoints import Endpoint, load_endpoint
+from domain.errors import InputError
 from domain.evaluation_result import EvaluationResult
 from domain.patterns import Pattern
 from domain.records import Outcome
@@ -313,6 +314,13 @@ def test_training_predictions_may_answer_another_endpoint(tables: Callable[..., 
     found = evaluate(predictions.iloc[:80], cases, course, FEW, context)
     by_key = {comparator.key: comparator for comparator in found.comparators}
     assert by_key["ggo_extent"].how_fitted == "on 120 separate training cases"
+
+
+def test_a_case_twice_in_the_training_predictions_is_refused(tables: Callable[..., Any], course: Endpoint) -> None:
+    predictions, cases = tables(60)
+    context = default_context(training_predictions=predictions.iloc[[40, 41, 41, 42]])
+    with pytest.raises(InputError, match=r"training predictions name 1 case\(s\) twice, first 'c0041'"):
+        evaluate(predictions.iloc[:40], cases, course, NONE, context)
 
 
 def test_a_training_table_shares_no_patient_but_may_repeat_case_names(
