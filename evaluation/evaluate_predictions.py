@@ -121,8 +121,8 @@ def evaluate(
             *decision,
         ),
         calibration=tuple(points + subgroup_points),
-        cautions=tuple(_cautions(cohort, counts, len(predictions) - len(cohort), settings)),
-        methods=_methods(settings, len(counts) - 1, sample, training),
+        cautions=tuple(_cautions(cohort, counts, len(predictions) - len(cohort), context, settings)),
+        methods=_methods(settings, len(counts) - 1, sample, _how_refitted(training, context)),
     )
 
 
@@ -208,16 +208,39 @@ def _summary(cohort: Cohort, predictions: pd.DataFrame, cases: Sequence[Case], e
     )
 
 
-def _cautions(cohort: Cohort, counts: FloatArray, unmatched: int, settings: EvaluateSettings) -> list[Caution]:
+def _cautions(
+    cohort: Cohort, counts: FloatArray, unmatched: int, context: EvaluationContext, settings: EvaluateSettings
+) -> list[Caution]:
     found = find_cautions(cohort, counts, settings.level, settings.seed)
     if unmatched:
         message = f"{unmatched} row(s) of the predictions have no case in the case table and are not evaluated."
         found.insert(0, Caution(code="unmatched_predictions", message=message, facts={"rows": float(unmatched)}))
-    return found
+    return _left_out(cohort, context.training_cases or ()) + found
+
+
+def _left_out(cohort: Cohort, training_cases: Sequence[Case]) -> list[Caution]:
+    """Training cases not used because their patient is evaluated; or another hospital's patient of the same number."""
+    patients = set(cohort.patients)
+    cases = sum(case.patient_id in patients for case in training_cases)
+    if not cases:
+        return []
+    message = (
+        f"{cases} of {len(training_cases)} training cases carry the patient ID of an evaluated case, and no comparator "
+        "was fitted on them. If they are other patients (hospitals number alike), make the IDs differ, with the name "
+        "of the hospital before them for instance."
+    )
+    return [Caution(code="training_cases_left_out", message=message, facts={"cases": float(cases)})]
+
+
+def _how_refitted(training: Cohort | None, context: EvaluationContext) -> str:
+    if training is None:
+        return "out of fold, by patient"
+    given = context.training_cases is not None
+    return f"on {len(training)} " + ("separate training cases" if given else "cases of the table without a prediction")
 
 
 def _methods(
-    settings: EvaluateSettings, resamples: int, sample: SurvivalSample | None, training: Cohort | None
+    settings: EvaluateSettings, resamples: int, sample: SurvivalSample | None, how_refitted: str
 ) -> tuple[str, ...]:
     lines = [
         f"Intervals: {settings.level:.0%} percentile bootstrap, {resamples} resamples of patients, seed "
@@ -230,6 +253,5 @@ def _methods(
             f"({', '.join(f'{day:g}' for day in sample.days)} days); Uno's C counts events up to {sample.tau:g} days. "
             "Censoring is weighted by the Kaplan-Meier of the evaluated cases, left limit at events."
         )
-        fitted = f"on {len(training)} cases without a prediction" if training is not None else "out of fold, by patient"
-        lines.append(f"Comparators were refitted {fitted}; those that use the image out of fold unless said.")
+        lines.append(f"Comparators were refitted {how_refitted}; those that use the image out of fold unless said.")
     return tuple(lines)

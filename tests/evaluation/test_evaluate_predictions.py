@@ -332,3 +332,17 @@ def test_a_training_table_shares_no_patient_but_may_repeat_case_names(
     leaking = (*others, *cases[:20])
     found = evaluate(predictions, cases, course, FEW, default_context(training_cases=leaking))
     assert {row.how_fitted for row in found.comparators if row.key == "clinical"} == {"on 150 separate training cases"}
+    caution = next(one for one in found.cautions if one.code == "training_cases_left_out")
+    assert caution.message.startswith("20 of 170 training cases")
+    assert caution.facts == {"cases": 20.0}
+    assert any("refitted on 150 separate training cases" in line for line in found.methods)
+
+
+def test_the_cases_of_the_table_that_serve_as_training_are_named_as_such(
+    tables: Callable[..., Any], course: Endpoint
+) -> None:
+    predictions, cases = tables(120)
+    again = (*cases, *(replace(case, case_id=f"{case.case_id}_later") for case in cases[:10]))
+    found = evaluate(predictions.iloc[:40], again, course, NONE)
+    assert any("refitted on 80 cases of the table without a prediction" in line for line in found.methods)
+    assert "training_cases_left_out" not in {one.code for one in found.cautions}  # one cohort: the same patients
