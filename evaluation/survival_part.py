@@ -114,9 +114,8 @@ def overall_metrics(
         return [not_available(name, place) for name in (*RANKING, "ibs")]
     for name, replicates in ranking_values(sample, sample.survival).items():
         metrics.append(metric_row(name, replicates, place, level, f"events up to {sample.tau:g} days"))
-    if len(np.unique(sample.sites)) > 1 and sample.strata is None:
-        within = survival.concordance(mean_risk(sample.survival), sample.observed, tau=sample.tau, strata=sample.sites)
-        metrics.append(metric_row("uno_c_within_site", within, place, level, "pairs of one site only"))
+    if sample.strata is None:
+        metrics += _within_sites(sample, level, subgroup)
     brier, reference = brier_by_day(sample, sample.survival), brier_of_kaplan_meier(sample)
     ibs, ibs_reference = (survival.integrate(sample.days, table) for table in (brier, reference))
     metrics.append(metric_row("ibs", ibs, place, level, f"mean over {sample.days[0]:g} to {sample.tau:g} days"))
@@ -125,6 +124,18 @@ def overall_metrics(
     for column, day in enumerate(sample.days):
         metrics += _at_horizon(sample, 1 - sample.survival[:, column], float(day), None, (level, subgroup, EVENT_FREE))
     return metrics
+
+
+def _within_sites(sample: SurvivalSample, level: float, subgroup: str) -> list[Metric]:
+    """Uno's C of pairs within a site, among cases whose site is known; nothing where fewer than two are."""
+    rows, all_cases = sample.sites >= 0, sample.observed
+    if len(np.unique(sample.sites[rows])) < 2:
+        return []
+    observed = Observed.of(all_cases.time_days[rows], all_cases.cause[rows], all_cases.counts[:, rows])
+    risk, sites = mean_risk(sample.survival[rows]), sample.sites[rows]
+    within = survival.concordance(risk, observed, tau=sample.tau, strata=sites)
+    place = sample.place(subgroup=subgroup, n=len(risk), events=observed.num_events_by(sample.tau, None))
+    return [metric_row("uno_c_within_site", within, place, level, "pairs of one site only")]
 
 
 def _whole_curve_test(sample: SurvivalSample, place: Place) -> Metric:

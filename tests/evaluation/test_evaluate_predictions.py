@@ -346,3 +346,16 @@ def test_the_cases_of_the_table_that_serve_as_training_are_named_as_such(
     found = evaluate(predictions.iloc[:40], again, course, NONE)
     assert any("refitted on 80 cases of the table without a prediction" in line for line in found.methods)
     assert "training_cases_left_out" not in {one.code for one in found.cautions}  # one cohort: the same patients
+
+
+def test_cases_without_a_site_form_no_site_of_their_own(tables: Callable[..., Any], course: Endpoint) -> None:
+    predictions, cases = tables(120)
+    blank = tuple(replace(case, site="" if i % 3 == 0 else case.site) for i, case in enumerate(cases))
+    named = [i for i in range(120) if i % 3]
+    found = evaluate(predictions, blank, course, NONE).find("uno_c_within_site")
+    alone = evaluate(predictions.iloc[named], [cases[i] for i in named], course, NONE).find("uno_c_within_site")
+    assert found is not None
+    assert alone is not None
+    assert (found.value, found.n, found.events) == (alone.value, alone.n, alone.events)
+    one_site = tuple(replace(case, site="a" if case.site == "site1" else "") for case in cases)
+    assert evaluate(predictions, one_site, course, NONE).find("uno_c_within_site") is None
