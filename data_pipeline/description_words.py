@@ -57,18 +57,23 @@ LOCALIZER = _words(
     r"scout", r"topogram\w*", r"surview", r"scanogram\w*", r"scano", r"locali[sz]er", r"pilot", r"scoutview",
     r"dual ?scano", r"radiographe?", r"定位像?",
 )  # fmt: skip
+# Never ``dose`` alone: low dose is how lungs are screened.
 DOSE = _words(
-    r"dose", r"dosis", r"dosisbericht", r"patient protocol", r"patientenprotokoll", r"exam summary", r"screen ?save",
-    r"dose ?info", r"dose ?report", r"rapport de dose", r"protocole patient",
+    r"dose[ -]?(?:info\w*|reports?|record|summary|sheet)", r"dosis[ -]?(?:bericht\w*|protokoll\w*|info\w*)",
+    r"patient protocol", r"patientenprotokoll", r"exam summary", r"screen ?save", r"rapport de dose",
+    r"informe de dosis", r"protocole patient",
 )  # fmt: skip
 PLANES = _words(
     r"mpr", r"mpvr", r"coronal\w*", r"sagittal\w*", r"cor", r"sag", r"reformat\w*", r"koronar\w*", r"frontal"
 )
 PROJECTIONS = _words(r"mip", r"minip", r"min ?ip", r"vrt?", r"3d", r"ssd", r"volume rendering", r"cinematic")
 MIP = _words(r"mip", r"minip", r"min ?ip")
-# Values that are no HU, and HU that a dual-energy or photon-counting scan was computed into.
+# Values that are no HU, and HU that a dual-energy or photon-counting scan was computed into. Iodine alone is a contrast
+# agent.
 NOT_HU_MAPS = _words(
-    r"iodine(?: map| density| no water| overlay| conc\w*)?", r"jod\w*", r"iode", r"z[ -]?eff\w*", r"eff\w*[ -]?z",
+    r"iodine[ -]?(?:map\w*|density|no[ -]water|overlay\w*|conc\w*|\(?(?:water|calcium)\)?)", r"md[ -]iodine",
+    r"[ij]od[ -]?(?:karte\w*|map\w*|overlay\w*|dichte\w*|konz\w*|bild\w*)",
+    r"(?:carte|mapa|mappa) (?:d'|de |di )?(?:iod[eio]o?|yodo)", r"z[ -]?eff\w*", r"eff\w*[ -]?z",
     r"electron density", r"pbv", r"perfused blood volume", r"lung ?pbv", r"material density",
     r"water \(?(?:iodine|calcium)\)?",
     r"uric acid", r"gout", r"ventilation map", r"xenon", r"cbf", r"cbv", r"mtt", r"tmax", r"ttp",
