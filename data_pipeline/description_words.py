@@ -86,6 +86,15 @@ COMPUTED_HU = _words(
 CHEST = re.compile(
     r"chest|thora|thor|lung|lunge|pulmo|poumon|polmon|torace|torax|hrct|płuc|pluc|胸|肺|흉|легк|грудн|θωρακ"
 )
+# Parts of the body that a study of the chest may show in a series of their own.
+_OTHER_REGION = _words(
+    r"abd", r"abdom\w*", r"addom\w*", r"bauch", r"becken\w*", r"pelvi\w*", r"bassin", r"bacino", r"buik\w*",
+    r"bekken", r"brzuch\w*", r"neck", r"hals", r"cervical\w*", r"cuello", r"collo", r"liver", r"leber", r"foie",
+    r"higado", r"fegato", r"kidneys?", r"renal\w*", r"nieren?", r"pancrea\w*", r"colon\w*", r"uro\w*", r"head",
+    r"brain", r"kopf", r"schadel", r"skull", r"cabeza", r"crani?[eo]\w*", r"spine", r"[ctl]spine", r"wirbels\w*",
+    r"[hlb]ws", r"lumbar\w*", r"sinus\w*", r"hip", r"knee", r"живот\w*", r"брюш\w*", r"κοιλι\w*",
+)  # fmt: skip
+_OTHER_REGION_CJK = _anywhere("腹", "骨盆", "骨盤", "颈", "頸", "頚", "头", "頭", "복부", "골반")
 
 
 @lru_cache(maxsize=4096)
@@ -98,6 +107,16 @@ def plain(text: str) -> str:
 def words_of(shared: SharedFacts) -> str:
     """The descriptions people typed, plain, in one text for word searches."""
     return plain(f"{shared.series_description} {shared.protocol}")
+
+
+def names_other_region(shared: SharedFacts) -> bool:
+    """Another part of the body is named and the chest is not; the series' own words outweigh those of the protocol."""
+    for text in (plain(shared.series_description), plain(f"{shared.body_part} {shared.protocol}")):
+        if CHEST.search(text):
+            return False
+        if _OTHER_REGION.search(text) or _OTHER_REGION_CJK.search(text):
+            return True
+    return False
 
 
 def phase_of(shared: SharedFacts) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from data_pipeline.description_words import phase_of
+from data_pipeline.description_words import names_other_region, phase_of
 from data_pipeline.dicom_images import Instance
 from data_pipeline.geometry import ROUNDING_MM
 from data_pipeline.header_scan import METAIMAGE_SUFFIXES, Progress, scan_headers
@@ -148,6 +148,7 @@ def _series_ref(
             path=_common_folder(files),
         ),
         frame_order=_frame_order(instances, files),
+        names_other_region=names_other_region(shared),
     )
 
 

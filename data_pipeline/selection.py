@@ -76,6 +76,10 @@ def _kernel_words(series: SeriesRef) -> str:
 
 
 CRITERIA: tuple[_Criterion, ...] = (
+    _Criterion(
+        lambda series: float(series.names_other_region),
+        lambda series: "another part of the body named" if series.names_other_region else "no other part of the body",
+    ),
     _flag(QualityCode.EXPIRATORY, "expiratory", "not expiratory"),
     _flag(QualityCode.PRONE, "prone", "supine"),
     _flag(QualityCode.PARTIAL_LUNG_COVERAGE, "too small a box for the lungs", "high and wide enough for the lungs"),

@@ -64,6 +64,7 @@ class SeriesRef:
         identity: For ``private/`` only.
         frame_order: For multi-frame files: (index into ``files``, frame) per slice; empty when each file is one slice.
         alternatives: Of the selected series: the study's other usable series, best first, for when it fails.
+        names_other_region: Its header names a part of the body that is not the chest.
     """
 
     series_key: str
@@ -78,6 +79,7 @@ class SeriesRef:
     identity: SourceIdentity = field(default_factory=SourceIdentity)
     frame_order: tuple[tuple[int, int], ...] = ()
     alternatives: tuple[SeriesRef, ...] = ()
+    names_other_region: bool = False
 
     @property
     def codes(self) -> tuple[QualityCode, ...]:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from data_pipeline import find_series
+from data_pipeline.description_words import names_other_region
+from data_pipeline.dicom_images import SharedFacts
 from data_pipeline.quality import load_kernel_table
 from data_pipeline.selection import SelectionOverrides, select_series
 from domain.findings import Decision, Finding, QualityCode, Severity
@@ -36,6 +38,8 @@ BETTER_FIRST = [
     (series("a"), series("b", codes=(QualityCode.PRONE,))),
     (series("a", replace(SHARP, slice_thickness_mm=5.0, slice_gap_mm=5.0)), series("b", codes=(QualityCode.PRONE,))),
     (series("a"), series("b", codes=(QualityCode.PARTIAL_LUNG_COVERAGE,))),
+    (series("a", replace(SHARP, num_slices=250)), series("b", replace(SHARP, num_slices=450), names_other_region=True)),
+    (series("a", codes=(QualityCode.EXPIRATORY,)), series("b", names_other_region=True)),
     (series("a"), series("b", codes=(QualityCode.SEQUENTIAL_ACQUISITION,))),
     (series("a"), series("b", replace(SHARP, slice_thickness_mm=5.0, slice_gap_mm=5.0))),
     (series("a"), series("b", replace(SHARP, kernel="B30f"))),
@@ -86,6 +90,36 @@ def test_of_a_study_as_scanned_the_hrct_is_chosen(make_series: MakeSeries) -> No
     found = find_series(folder)
     assert len(found) == 4
     assert [Path(item.identity.path).name for item in found if item.selected] == ["thin"]
+
+
+@pytest.mark.parametrize(("description", "body_part"), [("5.0", "ABDOMEN"), ("Bauch 5.0", "CHEST")])
+def test_a_short_chest_is_chosen_before_a_tall_abdomen(
+    make_series: MakeSeries, description: str, body_part: str
+) -> None:
+    abdomen = {(0x0008, 0x103E): ("LO", description), (0x0018, 0x0015): ("CS", body_part)}
+    chest = {(0x0008, 0x103E): ("LO", "Thorax 1.25"), (0x0018, 0x1030): ("LO", "Thorax Abdomen")}
+    make_series("chest", uid="1", elements=chest)
+    folder = make_series("abdomen", uid="22", spacing_mm=(16.0, 5.0, 5.0), elements=abdomen)[0].parent.parent
+    found = {Path(item.identity.path).name: item for item in find_series(folder)}
+    assert (found["chest"].selected, found["abdomen"].selected) == (True, False)
+    assert "another part of the body" in found["abdomen"].message
+
+
+@pytest.mark.parametrize(
+    ("description", "body_part", "protocol", "expected"),
+    [
+        ("Abdomen 5.0 B30f", "CHEST", "Thorax/Abdomen", True), ("Thorax Abdomen 5.0", "ABDOMEN", "", False),
+        ("1.0 B70f", "ABDOMEN", "Thorax HRCT", False), ("1.0 B70f", "ABDOMEN", "Routine", True),
+        ("Lunge 1.0", "NECK", "", False), ("腹部 5mm", "", "", True), ("胸腹 5mm", "", "", False),
+        ("HRCT", "", "", False), ("Schädel nativ", "", "", True), ("pelvic", "CHEST", "", True),
+        ("1.0", "CHEST", "", False), ("", "", "", False),
+    ],
+)  # fmt: skip
+def test_another_region_is_told_by_the_nearest_words(
+    description: str, body_part: str, protocol: str, *, expected: bool
+) -> None:
+    shared = SharedFacts(series_description=description, body_part=body_part, protocol=protocol)
+    assert names_other_region(shared) is expected
 
 
 @pytest.mark.parametrize(
