@@ -13,7 +13,8 @@ COARSE_SPACING_MM = 3.0  # lungs are found at this spacing; every lung has > 10^
 MIN_COARSE_VOXELS = 24  # an axis is not reduced below this, so that tiny volumes keep their shape
 
 LAYERS_AT_ONCE = 2  # layers of blocks summed together
-MAX_INT16_TERMS = 8  # sums of this many values of -1024..4095 HU fit 16 bits
+HIGHEST_SUMMED_HU = 4095  # metal reaches 30,000 HU on extended scales; above this it is all the same
+MAX_INT16_TERMS = 8  # sums of this many values of -4096..4095 HU fit 16 bits
 
 IntVolume = NDArray[np.int16] | NDArray[np.int32]
 BoolArray = NDArray[np.bool_]
@@ -62,7 +63,7 @@ def block_mean(voxels: NDArray[np.int16], factors: tuple[int, int, int]) -> Floa
     """Mean over blocks of ``factors`` voxels; an incomplete last block is left out.
 
     Args:
-        voxels: HU, -4096..4095. Shape (I, J, K), any memory order.
+        voxels: HU, at least -4096; more than ``HIGHEST_SUMMED_HU`` counts as that. Shape (I, J, K), any memory order.
         factors: Block size along i, j, k.
 
     Returns:
@@ -76,6 +77,8 @@ def block_mean(voxels: NDArray[np.int16], factors: tuple[int, int, int]) -> Floa
     def sum_layer(start: int) -> None:
         stop = min(start + LAYERS_AT_ONCE, size)
         total: IntVolume = voxels[_at(order[0], slice(start * factor, stop * factor))]
+        if total.max(initial=0) > HIGHEST_SUMMED_HU:
+            total = np.minimum(total, HIGHEST_SUMMED_HU)
         count = 1
         for axis in order:
             count *= factors[axis]

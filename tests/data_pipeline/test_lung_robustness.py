@@ -12,7 +12,7 @@ from scipy import ndimage
 from synthetic_chests import chest, dice
 
 from data_pipeline.lungs import find_lungs
-from data_pipeline.lungs.coarse_grid import BoolArray, coarse_grid
+from data_pipeline.lungs.coarse_grid import BoolArray, block_mean, coarse_grid
 from data_pipeline.lungs.lung_mask import judged
 from data_pipeline.lungs.mask_faults import free_gas
 from data_pipeline.quantitative import quantify
@@ -97,6 +97,18 @@ def test_emphysema_is_no_free_gas() -> None:
     truth = chest("emphysema")
     lost = free_gas(truth.lungs > 0, coarse_grid(truth.hu, truth.spacing_mm))
     assert lost.sum() < 0.005 * (truth.lungs > 0).sum()
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+@pytest.mark.parametrize("metal_hu", [4200, 12000, 32767])
+def test_metal_is_never_summed_to_air(metal_hu: int, order: tuple[int, int, int]) -> None:
+    hu = np.random.default_rng(0).integers(-1024, 4095, (24, 24, 10)).astype(np.int16).transpose(order)
+    mean = hu.astype(np.float64).reshape(hu.shape[0] // 2, 2, hu.shape[1] // 2, 2, -1, 2).mean(axis=(1, 3, 5))
+    assert np.array_equal(block_mean(hu, (2, 2, 2)), mean.astype(np.float32))
+    hu[:2, :2, :2] = metal_hu
+    found = block_mean(hu, (2, 2, 2))
+    assert found[0, 0, 0] == 4095
+    assert np.array_equal(found.ravel()[1:], mean.astype(np.float32).ravel()[1:])
 
 
 def peak_mib() -> float:
