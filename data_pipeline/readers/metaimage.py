@@ -23,6 +23,9 @@ from domain.volume import AIR_HU, Acquisition
 
 HEADER_BYTES = 64 << 10
 DATA_FILE = re.compile(r"^(?:ElementDataFile\s*=|data ?file\s*:)\s*(\S[^\r\n]*)", re.MULTILINE | re.IGNORECASE)
+# What a header must say of where its voxels are; what is silent ITK takes for 1 mm and upright.
+METAIMAGE_PLACE = (r"^(?:ElementSpacing|ElementSize)\s*=", r"^(?:TransformMatrix|Rotation|Orientation)\s*=")
+NRRD_PLACE = (r"^space:\s*(?:\w+-\w+-superior|[RL][AP]S)", r"^space directions:")
 
 
 def describe_metaimage(source: str, policy: QualityPolicy) -> tuple[SeriesTable, tuple[Finding, ...]]:
@@ -107,7 +110,7 @@ def _open(source: str) -> Any:
 
 
 def _check_start(source: str) -> None:
-    """Refuse what is no such header, and one that names a data file outside its own folder."""
+    """Refuse what is no such header, one silent of its place, and one that names a data file outside its folder."""
     start = read_start(source, HEADER_BYTES)[0].decode("latin-1")
     if not (start.startswith("NRRD") if _name(source) == "NRRD" else "NDims" in start):
         raise PixelError(QualityCode.UNREADABLE, f"not readable as {_name(source)}")
@@ -115,6 +118,10 @@ def _check_start(source: str) -> None:
         parts = PurePosixPath(name.strip().replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts or name.strip()[1:2] == ":":
             raise PixelError(QualityCode.UNREADABLE, "the header names a data file outside its folder")
+    wanted = NRRD_PLACE if _name(source) == "NRRD" else METAIMAGE_PLACE
+    if not all(re.search(pattern, start, re.MULTILINE | re.IGNORECASE) for pattern in wanted):
+        message = "the header gives no spacing or no orientation: left and right are unknown"
+        raise PixelError(QualityCode.ORIENTATION_UNKNOWN, message)
 
 
 def _name(source: str) -> str:

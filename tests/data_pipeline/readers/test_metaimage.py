@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,24 @@ def test_data_outside_the_folder_is_not_followed(tmp_path: Path, target: str) ->
     (tmp_path / "a.mhd").write_text(text)
     series = find_series(tmp_path / "a.mhd")
     assert series[0].codes == (QualityCode.UNREADABLE,)
+
+
+@pytest.mark.parametrize(
+    ("name", "silent"),
+    [
+        ("a.mha", rb"ElementSpacing = [^\n]*\n"), ("a.mhd", rb"TransformMatrix = [^\n]*\n"),
+        ("a.nrrd", rb"space: [^\n]*\n|space directions: [^\n]*\n|space origin: [^\n]*\n"),
+        ("a.nhdr", rb"space: [^\n]*\n"),
+    ],
+)  # fmt: skip
+def test_a_header_silent_of_spacing_or_orientation_is_refused(tmp_path: Path, name: str, silent: bytes) -> None:
+    SimpleITK.WriteImage(image(), str(tmp_path / name), False)
+    data = re.sub(silent, b"", (tmp_path / name).read_bytes())
+    (tmp_path / name).write_bytes(data.replace(b"type: short", b"space dimension: 3\ntype: short"))
+    assert find_series(tmp_path / name)[0].codes == (QualityCode.ORIENTATION_UNKNOWN,)
+    with pytest.raises(StudyError) as caught:
+        read_volume(tmp_path / name)
+    assert caught.value.code is QualityCode.ORIENTATION_UNKNOWN
 
 
 def test_label_maps_are_no_scans(tmp_path: Path) -> None:
