@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from domain.archive_members import MEMBER_SEPARATOR
+from domain.archive_members import split_source
 from domain.errors import StudyError
 from domain.findings import QualityCode, Severity, Stage
 from domain.records import Case, SeriesRef
@@ -55,7 +55,7 @@ class MatchedCase:
     def files(self) -> tuple[Path, ...]:
         """Files of all series of the study, an archive for its members; none without a study."""
         series = () if self.study is None else self.study.series
-        return tuple(dict.fromkeys(Path(name.split(MEMBER_SEPARATOR)[0]) for one in series for name in one.files))
+        return tuple(dict.fromkeys(Path(split_source(name)[0]) for one in series for name in one.files))
 
 
 def group_studies(series: Sequence[SeriesRef]) -> tuple[Study, ...]:
@@ -118,7 +118,7 @@ def _studies_by_name(studies: Sequence[Study]) -> dict[str | Path, list[Study]]:
         for series in study.series:
             names.add(series.identity.study_uid)
             for file in series.files[:1]:
-                path = Path(file.split(MEMBER_SEPARATOR)[0]).resolve()
+                path = Path(split_source(file)[0]).resolve()
                 names.update((path, *path.parents))
         for name in names:
             by_name.setdefault(name, []).append(study)

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from data_pipeline.cache import GraphCache, content_of, remember_content
 from data_pipeline.graph import run_graph, split_preprocess
-from domain.archive_members import MEMBER_SEPARATOR
+from domain.archive_members import split_source
 from domain.batch_keys import (
     AUXILIARY_TARGET,
     CASE_INDEX,
@@ -158,9 +158,10 @@ def source_fingerprint(source: Source) -> str:
     names = source.files if isinstance(source, SeriesRef) else [str(source)]
     facts: list[tuple[str, int, int]] = []
     for name in names:
-        path = Path(name.partition(MEMBER_SEPARATOR)[0])  # a member of an archive changes with the archive
+        place, member = split_source(name)
+        path = Path(place)  # a member of an archive changes with the archive
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         for item in inside:
             stat = item.stat()
-            facts.append((str(item) + name.partition(MEMBER_SEPARATOR)[2], stat.st_size, stat.st_mtime_ns))
+            facts.append((str(item) + member, stat.st_size, stat.st_mtime_ns))
     return digest_of(facts)

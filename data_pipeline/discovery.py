@@ -20,9 +20,9 @@ from data_pipeline.series_building import Candidate, build_candidates, series_ke
 from data_pipeline.series_checks import check_series
 from data_pipeline.series_keys import keyed_hash
 from data_pipeline.source_listing import list_sources
-from data_pipeline.sources import split_source
 from data_pipeline.spool import FileListing
 from data_pipeline.transfer_syntaxes import transfer_syntax
+from domain.archive_members import split_source
 from domain.errors import ScanFolderError
 from domain.file_names import FileNames
 from domain.findings import Decision, Finding, QualityCode, Severity, decide

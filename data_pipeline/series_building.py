@@ -27,7 +27,7 @@ from data_pipeline.image_shelf import SeriesKey
 from data_pipeline.pixel_digests import pixel_digest
 from data_pipeline.quality import QualityPolicy
 from data_pipeline.readers.dicom_series import decoded_digest
-from data_pipeline.sources import split_source
+from domain.archive_members import split_source
 from domain.findings import Finding, QualityCode
 
 ORIENTATION_TOLERANCE = 0.01  # of a direction cosine: 0.6 degrees

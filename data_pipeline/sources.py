@@ -14,7 +14,7 @@ from functools import lru_cache
 from io import FileIO
 from pathlib import Path, PurePosixPath
 
-from domain.archive_members import MEMBER_SEPARATOR
+from domain.archive_members import MEMBER_SEPARATOR, split_source
 
 MAX_MEMBER_BYTES = 4 << 30  # of one archive member; the largest enhanced CT object is about 2 GiB
 MAX_RATIO = 250  # deflate reaches 1,000:1 on constant bytes; CT reaches 2:1 to 20:1
@@ -30,18 +30,6 @@ class UnsafeArchiveError(OSError):
 def is_member(source: str) -> bool:
     """The source is inside an archive."""
     return split_source(source)[1] != ""
-
-
-def split_source(source: str) -> tuple[str, str]:
-    """Path and member of a source; the member is empty for a plain file."""
-    if MEMBER_SEPARATOR not in source:
-        return source, ""
-    start = 0
-    while (cut := source.find(MEMBER_SEPARATOR, start)) >= 0:
-        if source[:cut].lower().endswith(".zip") and Path(source[:cut]).is_file():
-            return source[:cut], source[cut + 1 :]
-        start = cut + 1
-    return source, ""
 
 
 def read_start(source: str, count: int) -> tuple[bytes, int]:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 
-from domain.archive_members import MEMBER_SEPARATOR
+from domain.archive_members import split_source
 from domain.records import Case, StudyTask
 from domain.specs import DIGEST_LENGTH, digest_of
 
@@ -32,7 +32,7 @@ def input_digest(task: StudyTask) -> str:
 def newest_change(task: StudyTask) -> float:
     """Time of the last change to any source file, seconds since the epoch; 0 without files."""
     names = (name for series in (task.series, *task.series.alternatives) for name in series.files)
-    return max((Path(_on_disk(name)).stat().st_mtime for name in names), default=0.0)
+    return max((Path(split_source(name)[0]).stat().st_mtime for name in names), default=0.0)
 
 
 def _case_facts(case: Case | None) -> dict[str, object]:
@@ -43,19 +43,14 @@ def _case_facts(case: Case | None) -> dict[str, object]:
     return {"antibodies": antibodies, "covariates": dict(case.covariates)}
 
 
-def _on_disk(name: str) -> str:
-    archive, separator, _ = name.partition(MEMBER_SEPARATOR)
-    return archive if separator and not Path(name).exists() else name
-
-
 def _size(name: str) -> str | int:
     """Size of a file; of an archive's member its size and check sum."""
-    path = Path(_on_disk(name))
+    path = Path(split_source(name)[0])
     return path.stat().st_size if str(path) == name else _file_fingerprint(name)
 
 
 def _file_fingerprint(name: str) -> str:
-    path = Path(_on_disk(name))
+    path = Path(split_source(name)[0])
     if str(path) != name:
         stat = path.stat()
         return _archive_members(str(path), stat.st_size, stat.st_mtime_ns)[name[len(str(path)) + 1 :]]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 from data_pipeline.case_matching import match_cases
@@ -49,6 +51,20 @@ def test_two_studies_at_one_place_are_not_guessed_between(tmp_path: Path) -> Non
     row = match_cases([Case("x", "x", scan="a")], found, tmp_path)[0]
     assert row.problem is not None
     assert row.problem.code is QualityCode.AMBIGUOUS_SCAN
+
+
+def test_folders_with_the_member_sign_and_archives_in_them_are_matched(tmp_path: Path) -> None:
+    found = [series(tmp_path / "new!" / "a", "1"), replace(series(tmp_path, "2"), files=(zipped(tmp_path / "b!c"),))]
+    rows = match_cases([Case("x", "x", scan="new!/a"), Case("y", "y", scan="b!c/scan.zip")], found, tmp_path)
+    assert [row.study.study_key for row in rows if row.study] == ["1", "2"]
+    assert [row.files for row in rows] == [(tmp_path / "new!" / "a" / "1.dcm",), (tmp_path / "b!c" / "scan.zip",)]
+
+
+def zipped(folder: Path) -> str:
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "scan.zip", "w") as archive:
+        archive.writestr("1.dcm", b"image")
+    return str(folder / "scan.zip!1.dcm")
 
 
 def test_a_row_without_a_scan_is_no_problem(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from data_pipeline.datamodule import GraphDataModule
-from data_pipeline.dataset import GraphDataset, Sample, Source
+from data_pipeline.dataset import GraphDataset, Sample, Source, source_fingerprint
 from data_pipeline.graph import build_preprocess, run_graph
 from domain import batch_keys as keys
 from domain.affine import Affine
@@ -77,6 +77,15 @@ def test_a_cached_scan_is_not_read_again_until_its_file_changes(samples: list[Sa
     Path(str(samples[0].source)).write_text("longer")
     dataset[0]
     assert read.calls == 2
+
+
+def test_a_file_in_a_folder_with_the_member_sign_has_a_fingerprint(tmp_path: Path) -> None:
+    path = tmp_path / "new!" / "scan.nii"
+    path.parent.mkdir()
+    path.write_text("scan")
+    before = source_fingerprint(path)
+    path.write_text("longer scan")
+    assert source_fingerprint(path) != before
 
 
 def test_another_spec_does_not_find_the_entries(samples: list[Sample], tmp_path: Path) -> None:

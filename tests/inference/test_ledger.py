@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,6 +150,16 @@ def test_a_file_changed_after_its_result_is_run_again_even_with_equal_samples(tm
     later = ledger.path("a").stat().st_mtime + 10
     os.utime(task.series.files[0], (later, later))
     assert not is_done(ledger, task, digest)
+
+
+def test_the_input_digest_reads_an_archive_in_a_folder_with_the_member_sign(tmp_path: Path) -> None:
+    (tmp_path / "new!").mkdir()
+    with zipfile.ZipFile(tmp_path / "new!" / "scan.zip", "w") as archive:
+        archive.writestr("1.dcm", b"image")
+    task = make_task(tmp_path, "a")
+    packed = StudyTask("a", replace(task.series, files=(str(tmp_path / "new!" / "scan.zip!1.dcm"),)))
+    assert input_digest(packed) != input_digest(task)
+    assert newest_change(packed) == (tmp_path / "new!" / "scan.zip").stat().st_mtime
 
 
 def test_the_input_digest_sees_content_and_antibodies_but_not_the_file_name(tmp_path: Path) -> None:
