@@ -105,6 +105,14 @@ def scan_source(source: str) -> list[ScanItem]:
     if lower.endswith(NIFTI_SUFFIXES) or lower.endswith(METAIMAGE_SUFFIXES):
         return [FileRecord(source, FileStatus.USED)]
     try:
+        return _scan_dicom(source)
+    except OSError as error:
+        logger.debug("a file cannot be read: %s", type(error).__name__)
+        return [FileRecord(source, FileStatus.UNREADABLE, QualityCode.UNREADABLE)]
+
+
+def _scan_dicom(source: str) -> list[ScanItem]:
+    try:
         return list(read_header(source).instances)
     except HeaderError as error:
         if error.code is QualityCode.NOT_DICOM and is_nifti_start(read_start(source, READ_BYTES)[0]):
@@ -112,6 +120,3 @@ def scan_source(source: str) -> list[ScanItem]:
         logger.debug("a file gives no image: %s", error)
         status = FileStatus.IGNORED if error.is_ignored else FileStatus.UNREADABLE
         return [FileRecord(source, status, error.code)]
-    except OSError as error:
-        logger.debug("a file cannot be read: %s", type(error).__name__)
-        return [FileRecord(source, FileStatus.UNREADABLE, QualityCode.UNREADABLE)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline import read_volume
+from data_pipeline import header_scan, read_volume
 from data_pipeline.discovery import survey
 from data_pipeline.source_listing import list_sources
 from data_pipeline.sources import read_span, read_start
@@ -96,6 +96,26 @@ def test_a_name_with_the_member_sign_is_a_plain_file(tmp_path: Path) -> None:
     path.write_bytes(b"abcdef")
     assert read_start(str(path), 3) == (b"abc", 6)
     assert read_span(str(path), 2, 100) == b"cdef"
+
+
+def test_a_file_that_vanishes_during_the_survey_is_one_unreadable_file(
+    make_series: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_series()[0].parent  # type: ignore[operator]
+    (folder / "note.txt").write_text("no scan, and gone before its second reading")
+    read_header = header_scan.read_header
+
+    def read_and_remove(source: str) -> object:
+        try:
+            return read_header(source)
+        finally:
+            if source.endswith("note.txt"):
+                Path(source).unlink()
+
+    monkeypatch.setattr(header_scan, "read_header", read_and_remove)
+    found = survey(folder)
+    assert [item.table.num_files for item in found.series] == [24]
+    assert [record.code for record in found.files if record.status is FileStatus.UNREADABLE] == [QualityCode.UNREADABLE]
 
 
 def test_names_that_are_no_utf8_are_survived(tmp_path: Path) -> None:
