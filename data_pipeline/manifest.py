@@ -18,6 +18,7 @@ from domain.quantities import GRADE_PREFIX, READER_EXTENTS
 from domain.records import DEFAULT_EVENT_COLUMN, IGNORED_PREFIX, Case, Outcome
 
 SINGLE_READER = "consensus"  # reader name behind a plain ``pattern`` column
+READER_PREFIX = "pattern_"  # of one column per reader
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "missing", "unknown"})
 DEFAULT_TIME_COLUMN = "time_days"
 PLAIN_COLUMNS = ("case_id", "patient_id", "scan", "site", DEFAULT_TIME_COLUMN, DEFAULT_EVENT_COLUMN)
@@ -91,7 +92,7 @@ def read_cases(
         raise CaseTableError(path, problems)
     units = {column: (entry, factor) for entry in covariates.covariates
              for column, factor in entry.columns_with_factor.items()}  # fmt: skip
-    readers = [column for column in header if column == "pattern" or column.startswith("pattern_")]
+    readers = [column for column in header if column == "pattern" or column.startswith(READER_PREFIX)]
     grades = [column for column in header if column.startswith(GRADE_PREFIX)]
     cases = []
     for row in rows:
@@ -153,17 +154,28 @@ def _read_rows(path: Path) -> tuple[list[str], list[_Row]]:
         raise CaseTableError(path, ["is empty; `python -m data_pipeline template --out cases.csv` writes one to fill"])
     first = numbered[0][1]
     delimiter = ";" if first.count(";") > first.count(",") else ","
-    numbers: Iterator[int] = iter([number for number, _ in numbered])
-    parsed = list(csv.reader((line for _, line in numbered), delimiter=delimiter))
-    header = [name.strip() for name in parsed[0]]
-    next(numbers)
+    parsed = list(_cells(path, numbered, delimiter))
+    header = [name.strip() for name in parsed[0][1]]
     rows = []
-    for number, cells in zip(numbers, parsed[1:], strict=False):
+    for number, cells in parsed[1:]:
         row = _Row(number, dict(zip(header, cells, strict=False)))
         if len(cells) > len(header):
             row.problems.append(f"row {number}: {len(cells)} cells for {len(header)} columns; quote cells with commas")
         rows.append(row)
     return header, rows
+
+
+def _cells(path: Path, numbered: Sequence[tuple[int, str]], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Cells of each row with the number of its first line; an unclosed quote would swallow all rows after it."""
+    reader = csv.reader((line for _, line in numbered), delimiter=delimiter, strict=True)
+    first = 0
+    try:
+        for cells in reader:
+            yield numbered[first][0], cells
+            first = reader.line_num
+    except csv.Error as error:
+        message = f'row {numbered[first][0]}: a quote (") is not closed, or a cell goes on behind it: {error}'
+        raise CaseTableError(path, [message]) from error
 
 
 def _outcome_columns(endpoints: Sequence[Endpoint]) -> dict[str, tuple[str, frozenset[str]]]:
@@ -181,7 +193,7 @@ def _header_problems(
 ) -> list[str]:
     problems = [f"column {name!r} stands twice" for name in sorted({n for n in header if header.count(n) > 1})]
     problems += [] if "case_id" in header else ["column 'case_id' is missing"]
-    if "pattern" in header and any(name.startswith("pattern_") for name in header):
+    if "pattern" in header and any(name.startswith(READER_PREFIX) for name in header):
         problems.append("has both 'pattern' and 'pattern_<reader>' columns; keep one form")
     for name in header:
         if name not in known and (problem := _column_problem(name, antibodies, covariates)):
@@ -190,7 +202,7 @@ def _header_problems(
 
 
 def _column_problem(name: str, antibodies: AntibodyVocabulary, covariates: CovariateVocabulary) -> str | None:
-    if name.startswith(("pattern", GRADE_PREFIX, IGNORED_PREFIX)):
+    if name == "pattern" or name.startswith((READER_PREFIX, GRADE_PREFIX, IGNORED_PREFIX)):
         return None
     if name.startswith("ab_"):
         key = re.sub(r"_(grade|assay|day)$", "", name.removeprefix("ab_"))
@@ -220,7 +232,7 @@ def _votes(row: _Row, columns: Sequence[str], patterns: PatternVocabulary) -> di
         text = row.cell(column)
         pattern = patterns.parse(text)
         if pattern is not None:
-            votes[column.removeprefix("pattern_") if column != "pattern" else SINGLE_READER] = pattern
+            votes[column.removeprefix(READER_PREFIX) if column != "pattern" else SINGLE_READER] = pattern
         elif text:
             known = ", ".join(entry.key for entry in patterns.patterns)
             row.complain(column, f"unknown pattern {text!r}; known: {known}")

@@ -87,11 +87,20 @@ def test_an_endpoint_with_columns_of_its_own_is_read_beside_the_usual_one(tmp_pa
         ("patient_id\np1\n", "'case_id' is missing"),
         ("case_id,pattern\nc1,IPF-like\n", "unknown pattern"),
         ("case_id,site\nc1,a,b\n", "3 cells for 2 columns"),
+        ('case_id,site\nc1,"a\nc2,b\nc3,c\n', "row 2: a quote"),
+        ('case_id,site\n# note\nc1,a\nc2,"b"c\n', "row 4: a quote"),
+        ("case_id,patterns\nc1,NSIP\n", "'patterns' is not known"),
+        ("case_id,pattern2\nc1,NSIP\n", "'pattern2' is not known"),
         ("", "is empty"),
     ],
 )
 def test_each_problem_is_named_with_its_place(tmp_path: Path, text: str, expected: str) -> None:
     assert expected in problems_of(tmp_path, text)
+
+
+def test_a_cell_over_two_lines_keeps_the_numbers_of_later_rows(tmp_path: Path) -> None:
+    text = 'case_id,site,ab_mda5\nc1,"two\nlines",positive\nc2,a,maybe\n'
+    assert "row 4, column ab_mda5" in problems_of(tmp_path, text)
 
 
 def test_all_problems_are_said_at_once(tmp_path: Path) -> None:
