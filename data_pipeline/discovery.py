@@ -13,7 +13,7 @@ from data_pipeline.geometry import ROUNDING_MM
 from data_pipeline.header_scan import METAIMAGE_SUFFIXES, Progress, scan_headers
 from data_pipeline.image_shelf import ImageShelf
 from data_pipeline.quality import QualityPolicy, load_policy
-from data_pipeline.readers.metaimage import describe_metaimage
+from data_pipeline.readers.metaimage import data_files, describe_metaimage
 from data_pipeline.readers.nifti import describe_nifti
 from data_pipeline.selection import SelectionOverrides, select_series
 from data_pipeline.series_building import Candidate, build_candidates, series_key_of
@@ -223,7 +223,7 @@ def _volume_ref(source: str, policy: QualityPolicy, secret: bytes | None) -> Ser
         series_key=keyed_hash(secret, "series", source),
         study_key=keyed_hash(secret, "study", source),
         reader="nifti" if is_nifti else "metaimage",
-        files=(source,),
+        files=(source,) if is_nifti else (source, *data_files(source)),
         table=table,
         findings=findings,
         decision=decide(findings),

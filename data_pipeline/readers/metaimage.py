@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from glob import escape
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,6 +24,7 @@ from domain.volume import AIR_HU, Acquisition
 
 HEADER_BYTES = 64 << 10
 DATA_FILE = re.compile(r"^(?:ElementDataFile\s*=|data ?file\s*:)\s*(\S[^\r\n]*)", re.MULTILINE | re.IGNORECASE)
+PRINTED_NUMBER = re.compile(r"%\d*d")  # in the name of a run of files
 # What a header must say of where its voxels are; what is silent ITK takes for 1 mm and upright.
 METAIMAGE_PLACE = (r"^(?:ElementSpacing|ElementSize)\s*=", r"^(?:TransformMatrix|Rotation|Orientation)\s*=")
 NRRD_PLACE = (r"^space:\s*(?:\w+-\w+-superior|[RL][AP]S)", r"^space directions:")
@@ -48,6 +50,25 @@ def describe_metaimage(source: str, policy: QualityPolicy) -> tuple[SeriesTable,
     )
     findings = volume_findings(shape, affine, policy, num_volumes=num_volumes, holds_hu=_holds_hu(reader))
     return table, findings
+
+
+def data_files(source: str) -> tuple[str, ...]:
+    """Files beside a header that hold its voxels, as it names them; none where it holds them itself.
+
+    Patterns (``slice%03d.raw 1 90 1``) give every file that fits.
+    """
+    try:
+        names = [name for name in _named_files(_header_text(source)) if not _leads_out(name)]
+    except OSError:
+        return ()
+    folder = Path(source).parent
+    found: list[Path] = []
+    for name in names:
+        if (folder / name).is_file():
+            found.append(folder / name)
+        elif PRINTED_NUMBER.search(name):
+            found += sorted(folder.glob("*".join(escape(part) for part in PRINTED_NUMBER.split(name.split()[0]))))
+    return tuple(str(path) for path in found)
 
 
 def read_metaimage(series: SeriesRef, policy: QualityPolicy, *, num_workers: int | None = None) -> RawVolume:
@@ -111,17 +132,37 @@ def _open(source: str) -> Any:
 
 def _check_start(source: str) -> None:
     """Refuse what is no such header, one silent of its place, and one that names a data file outside its folder."""
-    start = read_start(source, HEADER_BYTES)[0].decode("latin-1")
+    start = _header_text(source)
     if not (start.startswith("NRRD") if _name(source) == "NRRD" else "NDims" in start):
         raise PixelError(QualityCode.UNREADABLE, f"not readable as {_name(source)}")
-    for name in DATA_FILE.findall(start):
-        parts = PurePosixPath(name.strip().replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or name.strip()[1:2] == ":":
+    for name in _named_files(start):
+        if _leads_out(name):
             raise PixelError(QualityCode.UNREADABLE, "the header names a data file outside its folder")
     wanted = NRRD_PLACE if _name(source) == "NRRD" else METAIMAGE_PLACE
     if not all(re.search(pattern, start, re.MULTILINE | re.IGNORECASE) for pattern in wanted):
         message = "the header gives no spacing or no orientation: left and right are unknown"
         raise PixelError(QualityCode.ORIENTATION_UNKNOWN, message)
+
+
+def _header_text(source: str) -> str:
+    return read_start(source, HEADER_BYTES)[0].decode("latin-1")
+
+
+def _named_files(text: str) -> list[str]:
+    """Names of data files in a header; those of a list stand on the lines behind it."""
+    names: list[str] = []
+    for found in DATA_FILE.finditer(text):
+        first = found[1].strip()
+        if first.split()[0].upper() == "LIST":
+            names += [line.strip() for line in text[found.end() :].splitlines() if line.strip()]
+        elif first.upper() != "LOCAL":
+            names.append(first)
+    return names
+
+
+def _leads_out(name: str) -> bool:
+    parts = PurePosixPath(name.replace("\\", "/"))
+    return parts.is_absolute() or ".." in parts.parts or name[1:2] == ":"
 
 
 def _name(source: str) -> str:

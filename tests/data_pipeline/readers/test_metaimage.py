@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 import SimpleITK
 
 from data_pipeline import find_series, read_volume
+from data_pipeline.dataset import source_fingerprint
 from data_pipeline.discovery import survey
 from data_pipeline.quality import load_policy
-from data_pipeline.readers.metaimage import read_metaimage
+from data_pipeline.readers.metaimage import data_files, read_metaimage
 from domain.errors import StudyError
 from domain.findings import QualityCode
 
@@ -48,7 +50,7 @@ def test_a_cut_file_is_refused(tmp_path: Path) -> None:
     assert caught.value.code is QualityCode.TRUNCATED
 
 
-@pytest.mark.parametrize("target", ["/etc/hostname", "../other.raw", "C:\\other.raw"])
+@pytest.mark.parametrize("target", ["/etc/hostname", "../other.raw", "C:\\other.raw", "LIST\n../other.raw"])
 def test_data_outside_the_folder_is_not_followed(tmp_path: Path, target: str) -> None:
     SimpleITK.WriteImage(image(), str(tmp_path / "a.mhd"))
     text = (tmp_path / "a.mhd").read_text().replace("ElementDataFile = a.raw", f"ElementDataFile = {target}")
@@ -73,6 +75,30 @@ def test_a_header_silent_of_spacing_or_orientation_is_refused(tmp_path: Path, na
     with pytest.raises(StudyError) as caught:
         read_volume(tmp_path / name)
     assert caught.value.code is QualityCode.ORIENTATION_UNKNOWN
+
+
+@pytest.mark.parametrize("name", ["a.mhd", "a.nhdr"])
+def test_the_file_of_the_voxels_belongs_to_the_series(tmp_path: Path, name: str) -> None:
+    SimpleITK.WriteImage(image(), str(tmp_path / name), False)
+    [series] = find_series(tmp_path)
+    assert [Path(file).name for file in series.files] == [name, "a.raw"]
+    before = source_fingerprint(series)
+    os.utime(tmp_path / "a.raw", (1, 1))
+    assert source_fingerprint(series) != before
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ("LIST\nb.raw\na.raw", ["b.raw", "a.raw"]), ("[x]%02d.raw 1 2 1", ["[x]01.raw", "[x]02.raw"]), ("LOCAL", []),
+        ("gone.raw", []), ("../a.raw", []),
+    ],
+)  # fmt: skip
+def test_lists_and_runs_of_data_files_are_found(tmp_path: Path, names: str, found: list[str]) -> None:
+    for name in ("a.raw", "b.raw", "[x]01.raw", "[x]02.raw", "x03.raw"):
+        (tmp_path / name).touch()
+    (tmp_path / "a.mhd").write_text(f"NDims = 3\nElementDataFile = {names}\n")
+    assert [Path(file).name for file in data_files(str(tmp_path / "a.mhd"))] == found
 
 
 def test_label_maps_are_no_scans(tmp_path: Path) -> None:
