@@ -9,11 +9,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from pathlib import PurePath
 
 from data_pipeline.dicom_header import HeaderError, read_header
 from data_pipeline.dicom_images import Instance
 from data_pipeline.readers.nifti_header import READ_BYTES, is_nifti_start
 from data_pipeline.sources import read_start
+from domain.archive_members import split_source
 from domain.findings import QualityCode
 from domain.records import FileRecord, FileStatus
 
@@ -24,6 +26,7 @@ FIRST_CHUNK_FILES = 16  # a share that answers in 10 ms costs 0.2 s before it is
 MAX_SCAN_THREADS = 16
 WAITING_RATIO = 3.0  # wall over processor time, above which files are waited for
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
+APPLE_DOUBLE = b"\x00\x05\x16\x07"
 METAIMAGE_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 
 Progress = Callable[[int], None]
@@ -101,14 +104,24 @@ def scan_chunk(sources: list[str | FileRecord]) -> list[ScanItem]:
 
 def scan_source(source: str) -> list[ScanItem]:
     """Header of one source. A volume file (NIfTI, MetaImage) comes back as a record marked as used."""
-    lower = source.lower()
-    if lower.endswith(NIFTI_SUFFIXES) or lower.endswith(METAIMAGE_SUFFIXES):
-        return [FileRecord(source, FileStatus.USED)]
     try:
+        if source.lower().endswith(NIFTI_SUFFIXES + METAIMAGE_SUFFIXES):
+            is_shadow = _is_apple_double(source)
+            return [FileRecord(source, FileStatus.IGNORED, QualityCode.NOT_DICOM) if is_shadow else _used(source)]
         return _scan_dicom(source)
     except OSError as error:
         logger.debug("a file cannot be read: %s", type(error).__name__)
         return [FileRecord(source, FileStatus.UNREADABLE, QualityCode.UNREADABLE)]
+
+
+def _used(source: str) -> FileRecord:
+    return FileRecord(source, FileStatus.USED)
+
+
+def _is_apple_double(source: str) -> bool:
+    """What macOS writes beside each file on foreign disks: the file's name after ``._``, and nothing of its content."""
+    path, member = split_source(source)
+    return PurePath(member or path).name.startswith("._") and read_start(source, 4)[0] == APPLE_DOUBLE
 
 
 def _scan_dicom(source: str) -> list[ScanItem]:
@@ -116,7 +129,7 @@ def _scan_dicom(source: str) -> list[ScanItem]:
         return list(read_header(source).instances)
     except HeaderError as error:
         if error.code is QualityCode.NOT_DICOM and is_nifti_start(read_start(source, READ_BYTES)[0]):
-            return [FileRecord(source, FileStatus.USED)]  # under another name, or the header of a pair
+            return [_used(source)]  # under another name, or the header of a pair
         logger.debug("a file gives no image: %s", error)
         status = FileStatus.IGNORED if error.is_ignored else FileStatus.UNREADABLE
         return [FileRecord(source, status, error.code)]

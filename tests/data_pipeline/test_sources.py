@@ -118,6 +118,16 @@ def test_a_file_that_vanishes_during_the_survey_is_one_unreadable_file(
     assert [record.code for record in found.files if record.status is FileStatus.UNREADABLE] == [QualityCode.UNREADABLE]
 
 
+@pytest.mark.parametrize("name", ["._chest.nii.gz", "._chest.mha", "._IM1.dcm"])
+def test_shadows_that_macos_writes_are_no_scans(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(100))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as target:
+        target.write(tmp_path / name, name)
+    found = survey(tmp_path)
+    assert found.series == ()
+    assert {(record.status, record.code) for record in found.files} == {(FileStatus.IGNORED, QualityCode.NOT_DICOM)}
+
+
 def test_names_that_are_no_utf8_are_survived(tmp_path: Path) -> None:
     raw = os.fsencode(tmp_path) + b"/\xff\xfe.dcm"
     with open(raw, "wb") as stream:  # noqa: PTH123 - a name that pathlib can hold, but only as surrogates
