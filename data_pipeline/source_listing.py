@@ -14,6 +14,7 @@ from domain.records import FileRecord, FileStatus
 from domain.whole_files import is_partial
 
 MAX_MEMBERS = 1_000_000
+OUTPUT_MARK = Path("private", "series.csv")  # `export` and `infer.py` write it before anything that looks like a scan
 SORTED_ENTRIES = 50_000  # of a folder, sorted at a time
 
 
@@ -21,7 +22,8 @@ def list_sources(scans: Path) -> Iterator[str | FileRecord]:
     """Every file below a folder (or the one file given), archives opened up; what cannot be listed as a record.
 
     Links to folders are followed once; a link back up is not. Devices, pipes and sockets are passed over, and so is
-    what a listener or a fetch has not finished writing: half a slice would spoil its series.
+    what a listener or a fetch has not finished writing: half a slice would spoil its series. An output folder below the
+    one given is no input: the next run would take results for scans.
     """
     if scans.is_file():
         yield from _expand(str(scans))
@@ -40,6 +42,8 @@ def list_sources(scans: Path) -> Iterator[str | FileRecord]:
             kind = _kind(entry)
             if kind == "file":
                 yield from _expand(entry.path)
+            elif kind == "folder" and _is_output(entry.path):
+                yield FileRecord(entry.path, FileStatus.IGNORED)
             elif kind == "folder" and not (entry.is_symlink() and _is_met(Path(entry.path), root, met)):
                 folders.append(entry.path)
             elif kind != "folder":
@@ -53,6 +57,13 @@ def _kind(entry: os.DirEntry[str]) -> str:
         return "folder" if entry.is_dir() else "file" if entry.is_file() else "other"
     except OSError:
         return "other"
+
+
+def _is_output(folder: str) -> bool:
+    try:
+        return Path(folder, OUTPUT_MARK).is_file()
+    except OSError:  # a folder that may not be entered is said to be so where it is listed
+        return False
 
 
 def _is_met(link: Path, root: Path, met: set[tuple[int, int]]) -> bool:

@@ -110,6 +110,27 @@ def test_export_repeats_its_keys(make_series: MakeSeries, tmp_path: Path) -> Non
     assert sorted(path.name for path in out.iterdir()) == before
 
 
+@pytest.mark.parametrize("kind", [[], ["--deidentify"], ["--secret-file", "secret"]])
+def test_export_into_the_folder_of_the_scans_does_not_feed_on_itself(
+    make_series: MakeSeries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("secret").write_text("a secret of a site")
+    folder = make_series()[0].parent
+    out = folder / "copies" / "out"
+    for _ in range(2):
+        assert main(["export", str(folder), "--out", str(out), *kind]) == 0
+        assert len(rows(out / "private" / "series.csv")) == 1
+    passed_over = [row for row in rows(out / "private" / "files.csv") if row["status"] == "ignored"]
+    assert [row["path"] for row in passed_over] == [str(out)]
+
+
+def test_what_was_exported_can_be_read_back(make_series: MakeSeries, tmp_path: Path) -> None:
+    assert main(["export", str(make_series()[0].parent), "--out", str(tmp_path / "out")]) == 0
+    assert main(["inspect", str(tmp_path / "out"), "--out", str(tmp_path / "listing")]) == 0
+    assert [row["transfer_syntax"] for row in rows(tmp_path / "listing" / "series.csv")] == ["NIfTI, gzip"]
+
+
 def test_export_goes_on_after_a_bad_series_and_exits_1(make_series: MakeSeries, tmp_path: Path) -> None:
     make_series("good", study="a")
     hu = np.zeros((24, 64, 64), dtype=np.int16)
