@@ -211,8 +211,13 @@ def _file_records(candidate: Candidate, series: SeriesRef) -> list[FileRecord]:
             records.append(FileRecord(source, FileStatus.UNREADABLE, problem))
         else:
             records.append(FileRecord(source, status, reason if status is FileStatus.IGNORED else None))
-    copies = [FileRecord(source, FileStatus.IGNORED, QualityCode.DUPLICATE_SLICES) for source in candidate.duplicates]
-    return records + copies
+    return records + [_copy_record(copy) for copy in candidate.duplicates]
+
+
+def _copy_record(copy: Instance) -> FileRecord:
+    if copy.problem is not None:
+        return FileRecord(copy.source, FileStatus.UNREADABLE, copy.problem)
+    return FileRecord(copy.source, FileStatus.IGNORED, QualityCode.DUPLICATE_SLICES)
 
 
 def _volume_ref(source: str, policy: QualityPolicy, secret: bytes | None) -> SeriesRef:

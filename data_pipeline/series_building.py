@@ -45,7 +45,7 @@ class Candidate:
         instances: In slice order where there is a geometry, else as found.
         stack: Measured geometry; None where there is none.
         findings: What building it noticed.
-        duplicates: Sources left out because an equal image is in ``instances``.
+        duplicates: Images left out because an equal one is in ``instances``, or the whole one of a damaged copy.
     """
 
     study: str
@@ -54,7 +54,7 @@ class Candidate:
     instances: tuple[Instance, ...]
     stack: SliceStack | None = None
     findings: tuple[Finding, ...] = ()
-    duplicates: tuple[str, ...] = field(default=())
+    duplicates: tuple[Instance, ...] = field(default=())
 
 
 def series_key_of(instance: Instance) -> SeriesKey:
@@ -195,7 +195,7 @@ def _spacing(group: Sequence[Instance], policy: QualityPolicy) -> SpacingVerdict
 
 
 def _candidate(
-    group: Sequence[Instance], stack: SliceStack, findings: Sequence[Finding], duplicates: Sequence[str]
+    group: Sequence[Instance], stack: SliceStack, findings: Sequence[Finding], duplicates: Sequence[Instance]
 ) -> Candidate:
     ordered = tuple(group[index] for index in stack.order)
     return Candidate("", "", 0, ordered, stack, tuple(findings), tuple(duplicates))
@@ -205,22 +205,27 @@ def _by_number(group: Sequence[Instance]) -> list[Instance]:
     return sorted(group, key=lambda item: (item.instance_number or 0, item.source, item.frame_index))
 
 
-def _drop_duplicates(group: list[Instance]) -> tuple[list[Instance], list[str]]:
+def _drop_duplicates(group: list[Instance]) -> tuple[list[Instance], list[Instance]]:
     """Leave out images at a position another image holds with equal pixels. UIDs alone decide nothing.
+
+    They do of a damaged image: where a whole one of the same UID lies at its position, it is a copy that broke off.
 
     Empty or repeated SOPInstanceUIDs must not collapse a scan, and copies under new UIDs must not double it.
     """
     dropped: set[int] = set()
     for places in repeated_places(_stack(group)):
         seen: set[bytes] = set()
+        whole_uids = {group[place].sop_uid for place in places if group[place].problem is None} - {""}
+        broken = {place for place in places if group[place].problem and group[place].sop_uid in whole_uids}
+        dropped |= broken
         is_mixed = len({group[place].shared.transfer_syntax for place in places}) > 1
-        for place in sorted(places):
+        for place in sorted(set(places) - broken):
             digest = decoded_digest(group[place]) if is_mixed else pixel_digest(group[place])
             if digest in seen:
                 dropped.add(place)
             seen.add(digest)
     kept = [instance for index, instance in enumerate(group) if index not in dropped]
-    return kept, [group[index].source for index in sorted(dropped)]
+    return kept, [group[index] for index in sorted(dropped)]
 
 
 # In the order tried: what a scanner changes between two passes over the same region.

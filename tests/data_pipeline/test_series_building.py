@@ -11,7 +11,9 @@ import pydicom
 import pytest
 
 from data_pipeline import find_series, read_volume
+from data_pipeline.discovery import survey
 from domain.findings import Decision, QualityCode
+from domain.records import FileStatus
 
 MakeSeries = Callable[..., list[Path]]
 
@@ -64,6 +66,31 @@ def test_copies_under_new_uids_do_not_double_a_scan(make_series: MakeSeries) -> 
     assert [item.table.num_slices for item in series] == [24]
     finding = next(item for item in series[0].findings if item.code is QualityCode.DUPLICATE_SLICES)
     assert finding.facts["num_removed"] == 7
+
+
+@pytest.mark.parametrize("name", ["IM005 (1).dcm", "a copy.dcm"])  # behind and before the whole ones
+def test_a_damaged_copy_of_a_whole_image_costs_nothing(make_series: MakeSeries, name: str) -> None:
+    paths = make_series()
+    cut = paths[5].with_name(name)
+    cut.write_bytes(paths[5].read_bytes()[:-3000])
+    found = survey(paths[0].parent)
+    assert [(item.table.num_slices, item.selected) for item in found.series] == [(24, True)]
+    assert {item.path: item.code for item in found.files if item.status is FileStatus.UNREADABLE} == {
+        str(cut): QualityCode.TRUNCATED
+    }
+
+
+@pytest.mark.parametrize("change", [{"SOPInstanceUID": "1.2.3"}, {"ImagePositionPatient": [0, 0, 500]}])
+def test_a_damaged_image_of_its_own_still_refuses_the_series(
+    make_series: MakeSeries, change: dict[str, object]
+) -> None:
+    paths = make_series()
+    dataset = pydicom.dcmread(paths[5])
+    for keyword, value in change.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(paths[5].with_name("other.dcm"))
+    paths[5].with_name("other.dcm").write_bytes(paths[5].with_name("other.dcm").read_bytes()[:-3000])
+    assert not any(item.selected for item in find_series(paths[0].parent))
 
 
 @pytest.mark.parametrize("uid", ["", "1.2.3"])
