@@ -154,9 +154,10 @@ def _resolve(group: list[Instance], policy: QualityPolicy) -> list[Candidate]:
         message = f"{len(duplicates)} images are copies of others and were left out"
         findings.append(policy.finding(QualityCode.DUPLICATE_SLICES, message, num_removed=len(duplicates)))
     stack = _stack(kept)
-    if not repeated_places(stack) and (len(kept) < 4 or _spacing(kept, policy).is_even):
+    repeats = repeated_places(stack)
+    if not repeats and (len(kept) < 4 or _spacing(kept, policy).is_even):
         return [_candidate(kept, stack, findings, duplicates)]
-    parts = _split_by_acquisition(kept, policy)
+    parts = _split_by_acquisition(kept, policy) if repeats else _split_interleaved(kept, policy)
     if parts is not None:
         name, groups = parts
         message = f"the series holds {len(groups)} stacks over the same region, told apart by {name}"
@@ -165,7 +166,6 @@ def _resolve(group: list[Instance], policy: QualityPolicy) -> list[Candidate]:
             _candidate(part, _stack(part), findings, duplicates if not index else [])
             for index, part in enumerate(groups)
         ]
-    repeats = repeated_places(stack)
     if repeats:
         message = f"{len(repeats)} positions hold more than one image and nothing in the headers tells them apart"
         findings.append(
@@ -242,18 +242,42 @@ _DISTINCTIONS: tuple[tuple[str, Callable[[Instance], Hashable]], ...] = (
 )
 
 
-def _split_by_acquisition(group: list[Instance], policy: QualityPolicy) -> tuple[str, list[list[Instance]]] | None:
+Parts = tuple[str, list[list[Instance]]]
+
+
+def _split_by_acquisition(group: list[Instance], policy: QualityPolicy) -> Parts | None:
     """The first distinction that leaves stacks without repeats, each of them even; None where none does."""
     ways = [(name, _split_in_order(group, attribute)) for name, attribute in _DISTINCTIONS]
     for name, parts in [*ways, ("the order of the image numbers", _runs_by_number(group))]:
-        if 1 < len(parts) <= len(group) // policy.thresholds.min_slices and all(
-            len(part) >= policy.thresholds.min_slices
-            and not repeated_places(_stack(part))
-            and _spacing(part, policy).is_even
-            for part in parts
-        ):
+        if _are_stacks(parts, policy):
             return name, parts
     return None
+
+
+def _split_interleaved(group: list[Instance], policy: QualityPolicy) -> Parts | None:
+    """Acquisitions over one region whose slices fall between each other's; None where it is one stack with a gap.
+
+    Folders, thickness or descriptions that change along a stack would make two even ones of a stack with a lost middle.
+    """
+    name, attribute = _DISTINCTIONS[0]
+    parts = _split_in_order(group, attribute)
+    if not _are_stacks(parts, policy):
+        return None
+    reach = [[_offset_mm(item) for item in part] for part in parts]
+    is_one_region = max(min(offsets) for offsets in reach) < min(max(offsets) for offsets in reach)
+    return (name, parts) if is_one_region else None
+
+
+def _are_stacks(parts: Sequence[list[Instance]], policy: QualityPolicy) -> bool:
+    least = policy.thresholds.min_slices
+    return 1 < len(parts) <= sum(map(len, parts)) // least and all(
+        len(part) >= least and not repeated_places(_stack(part)) and _spacing(part, policy).is_even for part in parts
+    )
+
+
+def _offset_mm(item: Instance) -> float:
+    """Place of an image along the slice normal."""
+    return float(np.dot(item.position_mm or (0, 0, 0), slice_normal(item.shared.orientation or ())))
 
 
 def _split_in_order(group: list[Instance], attribute: Callable[[Instance], Hashable]) -> list[list[Instance]]:
@@ -276,9 +300,7 @@ def _runs_by_number(group: Sequence[Instance]) -> list[list[Instance]]:
     if None in numbers or len(set(numbers)) < len(numbers):
         return []
     ordered = _by_number(group)
-    offsets = [
-        float(np.dot(item.position_mm or (0, 0, 0), slice_normal(item.shared.orientation or ()))) for item in ordered
-    ]
+    offsets = [_offset_mm(item) for item in ordered]
     direction = 1.0 if offsets[1] >= offsets[0] else -1.0
     runs = [[ordered[0]]]
     for before, here, item in zip(offsets, offsets[1:], ordered[1:], strict=False):

@@ -52,6 +52,32 @@ def test_two_passes_under_one_uid_are_told_apart_by_acquisition(make_series: Mak
     assert sum(item.selected for item in series) == 1
 
 
+def test_interleaved_acquisitions_are_two_stacks(make_series: MakeSeries) -> None:
+    first = make_series("a", elements={(0x0020, 0x0012): ("IS", 1)})
+    second = make_series("b", elements={(0x0020, 0x0012): ("IS", 2)}, first_z=3.0)
+    for path in second:
+        shutil.copy(path, first[0].parent / f"second_{path.name}")
+    assert [item.table.num_slices for item in find_series(first[0].parent)] == [24, 24]
+
+
+@pytest.mark.parametrize("keyword", ["folder", "SliceThickness", "SeriesDescription", "AcquisitionNumber"])
+def test_a_lost_middle_is_missing_slices_whatever_changes_across_it(make_series: MakeSeries, keyword: str) -> None:
+    paths = make_series()
+    (paths[0].parent / "second").mkdir()
+    for path in paths[8:14]:
+        path.unlink()
+    if keyword == "folder":
+        for path in paths[14:]:
+            path.rename(path.parent / "second" / path.name)
+    else:
+        edit(paths[14:], set_value(keyword, lambda _: "8"))
+    series = find_series(paths[0].parent)
+    assert [item.table.num_slices for item in series] == [18]
+    assert QualityCode.MISSING_SLICES in series[0].codes
+    assert QualityCode.REPEATED_POSITIONS not in series[0].codes
+    assert series[0].decision is Decision.REJECT
+
+
 def read_shifted(paths: list[Path]) -> np.ndarray:
     return np.clip(read_volume(paths[0].parent).voxels.transpose(2, 1, 0) + 30, -1000, 2000).astype(np.int16)
 
