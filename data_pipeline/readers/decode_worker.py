@@ -11,6 +11,8 @@ import mmap
 import os
 import signal
 import sys
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from data_pipeline.dicom_header import HeaderError, read_header
 from data_pipeline.dicom_images import Instance
 from data_pipeline.readers.pixel_errors import PixelError, cannot_read
 from data_pipeline.readers.slice_reading import read_slice_into
+from domain.archive_members import split_source
 from domain.findings import QualityCode
 
 EXTRA_MEMORY_BYTES = 4 << 30  # address space besides the volume: libraries, one compressed file, decoder buffers
@@ -65,7 +68,8 @@ def _read_one(place: int, source: str, frame_index: int, voxels: NDArray[np.int1
 
 def _instance(source: str, frame_index: int) -> Instance:
     try:
-        instances = read_header(source).instances
+        facts = Path(split_source(source)[0]).stat()
+        instances = _images_of(source, facts.st_size, facts.st_mtime_ns)
     except HeaderError as error:
         raise PixelError(error.code or QualityCode.UNREADABLE, str(error)) from error
     except OSError as error:
@@ -73,6 +77,13 @@ def _instance(source: str, frame_index: int) -> Instance:
     if frame_index >= len(instances):
         raise PixelError(QualityCode.UNREADABLE, "the file changed since it was found")
     return instances[frame_index]
+
+
+@lru_cache(maxsize=2)
+def _images_of(source: str, size: int, changed_ns: int) -> tuple[Instance, ...]:
+    """Images of a file, its header parsed once for all its frames; size and time keep the cache honest."""
+    del size, changed_ns
+    return read_header(source).instances
 
 
 def _answer(message: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,8 @@ import pytest
 from pydicom.encaps import encapsulate
 
 from data_pipeline import find_series, read_volume
-from data_pipeline.readers import decoder_process
+from data_pipeline.dicom_header import read_header
+from data_pipeline.readers import decode_worker, decoder_process
 from data_pipeline.readers.decoder_process import SharedVoxels, _Worker
 from data_pipeline.readers.pixel_errors import PixelError
 from domain.errors import StudyError
@@ -133,6 +135,23 @@ def test_a_crash_in_one_series_leaves_the_next_readable(
     assert caught.value.code is QualityCode.DECODER_CRASHED
     assert read_volume(series).voxels.shape == (64, 64, 24)
     shelf.close()
+
+
+def test_the_header_of_a_file_is_parsed_once_and_again_when_it_changes(
+    make_series: MakeSeries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, parsed = make_series()[0], list[str]()
+    monkeypatch.setattr(decode_worker, "read_header", lambda name: parsed.append(name) or read_header(name))
+    for _ in range(3):
+        assert decode_worker._instance(str(path), 0).source == str(path)
+    assert len(parsed) == 1
+    os.utime(path, (1, 1))
+    decode_worker._instance(str(path), 0)
+    assert len(parsed) == 2
+    path.unlink()
+    with pytest.raises(PixelError) as caught:
+        decode_worker._instance(str(path), 0)
+    assert caught.value.code is QualityCode.UNREADABLE
 
 
 def test_shared_voxels_outlive_their_name() -> None:
