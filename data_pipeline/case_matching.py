@@ -24,9 +24,14 @@ class Study:
         """The selected series, or None where every candidate was refused."""
         return next((series for series in self.series if series.selected), None)
 
+    @property
+    def fullest(self) -> SeriesRef:
+        """The series with the most slices."""
+        return max(self.series, key=lambda series: series.table.num_slices)
+
     def refusal(self) -> StudyError:
         """Why no series of the study can be used: the most telling candidate's reason."""
-        fullest = max(self.series, key=lambda series: series.table.num_slices)
+        fullest = self.fullest
         reasons = [finding for finding in fullest.findings if finding.severity is Severity.REJECT]
         if not reasons:
             return StudyError(Stage.SELECT, QualityCode.NO_USABLE_SERIES, fullest.message or "no series was chosen")

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from data_pipeline.case_matching import group_studies
 from data_pipeline.deidentify import AUDIT_COLUMNS, export_deidentified
 from data_pipeline.inspect_command import add_scan_arguments, survey_folder, survey_options
 from data_pipeline.nifti_writer import nifti_bytes
@@ -47,11 +48,11 @@ Failure = dict[str, str]
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
-    """Export every chosen series; one that fails is listed and the rest go on."""
+    """Export every chosen series; one that fails is listed and the rest go on, and so is a study without any."""
     options = survey_options(arguments, arguments.out / "private")
     found = survey_folder(arguments.scans, options)
     chosen = [series for series in found.series if series.selected]
-    rejected_studies = {item.study_key for item in found.series} - {item.study_key for item in chosen}
+    refused = [study for study in group_studies(found.series) if study.chosen is None]
     write = _copy_as_dicom if arguments.deidentify else _export
     failures: list[Failure] = []
     try:
@@ -61,12 +62,13 @@ def run(arguments: argparse.Namespace) -> ExitCode:
             outcome = _attempt(write, series, arguments.out, options, failures)
             sys.stdout.write(f"[{index}/{len(chosen)}] {series.series_key}: {outcome}\n")
             sys.stdout.flush()
-        write_whole(arguments.out / "failures.csv", csv_text(FAILURE_COLUMNS, failures))
+        rows = [*failures, *(_failure(study.fullest.series_key, study.refusal()) for study in refused)]
+        write_whole(arguments.out / "failures.csv", csv_text(FAILURE_COLUMNS, rows))
     except OSError as error:
         raise OutputFolderError(f"{arguments.out}: cannot be written: {error.strerror}") from error
     sys.stdout.write(f"{len(chosen) - len(failures)} series exported, {len(failures)} failed, ")
-    sys.stdout.write(f"{len(rejected_studies)} studies without a usable series\n")
-    return ExitCode.SOME_FAILED if failures or rejected_studies else ExitCode.OK
+    sys.stdout.write(f"{len(refused)} studies without a usable series\n")
+    return ExitCode.SOME_FAILED if failures or refused else ExitCode.OK
 
 
 def _attempt(
@@ -80,15 +82,12 @@ def _attempt(
     try:
         return write(series, out, options)
     except StudyError as error:
-        failures.append(
-            {
-                "series_key": series.series_key,
-                "stage": error.stage.value,
-                "code": error.code.value,
-                "message": error.message,
-            }
-        )
+        failures.append(_failure(series.series_key, error))
         return f"not exported, {error.code.value}: {error.message}"
+
+
+def _failure(series_key: str, error: StudyError) -> Failure:
+    return dict(zip(FAILURE_COLUMNS, (series_key, error.stage.value, error.code.value, error.message), strict=True))
 
 
 def _export(series: SeriesRef, out: Path, options: dict[str, Any]) -> str:

@@ -141,6 +141,17 @@ def test_export_goes_on_after_a_bad_series_and_exits_1(make_series: MakeSeries, 
     assert [row["code"] for row in rows(out / "failures.csv")] == ["not_a_ct_volume"]
 
 
+def test_export_lists_studies_without_a_usable_series(make_series: MakeSeries, tmp_path: Path) -> None:
+    make_series("good", study="a")
+    lost = make_series("lost", study="b")
+    lost[9].unlink()
+    out = tmp_path / "out"
+    assert main(["export", str(lost[0].parent.parent), "--out", str(out)]) == 1
+    [listed] = rows(out / "failures.csv")
+    assert (listed["stage"], listed["code"]) == ("select", "missing_slices")
+    assert listed["series_key"] in {row["series_key"] for row in rows(out / "private" / "series.csv")}
+
+
 def test_help_of_every_command_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("inspect", "export", "phantoms", "template"):
         with pytest.raises(SystemExit):
