@@ -146,6 +146,7 @@ def _series_ref(
             patient_id=shared.patient_id,
             study_date=shared.study_date,
             path=_common_folder(files),
+            description=shared.series_description,
         ),
         frame_order=_frame_order(instances, files),
         names_other_region=names_other_region(shared),

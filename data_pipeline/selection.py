@@ -6,8 +6,9 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator
 
 from data_pipeline.quality import load_kernel_table
 from domain.findings import Decision, QualityCode, Severity
@@ -22,18 +23,26 @@ HEIGHT_STEP_MM = 50.0  # smaller differences in height do not count
 KERNEL_RANK = {KernelClass.SHARP: 0, KernelClass.UNKNOWN: 1, KernelClass.SOFT: 2}
 
 
+def _readable_pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"no regular expression ({error})") from error
+    return text
+
+
 class SelectionOverrides(Settings):
     """A user's own choice. Series are named by key, SeriesInstanceUID or folder; rules are regular expressions.
 
     Attributes:
         exclude_series: Never used.
         include_series: Used whatever the ranking says, unless rejected.
-        prefer_description: Series whose description, kernel or path match come first.
+        prefer_pattern: Series whose description, kernel or path it matches come first; case does not count.
     """
 
     exclude_series: tuple[str, ...] = ()
     include_series: tuple[str, ...] = ()
-    prefer_pattern: str = Field(default="")
+    prefer_pattern: Annotated[str, AfterValidator(_readable_pattern)] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +156,10 @@ def _is_named(item: SeriesRef, names: tuple[str, ...]) -> bool:
 
 
 def _is_preferred(item: SeriesRef, overrides: SelectionOverrides) -> bool:
-    text = f"{item.table.kernel or ''} {item.identity.path}"
-    return bool(overrides.prefer_pattern) and bool(re.search(overrides.prefer_pattern, text, re.IGNORECASE))
+    if not overrides.prefer_pattern:
+        return False
+    texts = (item.identity.description, item.table.kernel or "", item.identity.path)
+    return any(re.search(overrides.prefer_pattern, text, re.IGNORECASE) for text in texts)
 
 
 def _ranking(item: SeriesRef, overrides: SelectionOverrides) -> tuple[object, ...]:

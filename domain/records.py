@@ -45,6 +45,7 @@ class SourceIdentity:
     patient_id: str = ""
     study_date: str = ""
     path: str = ""
+    description: str = ""  # of the series, as typed: names have been met in it
 
 
 @dataclass(frozen=True, slots=True)

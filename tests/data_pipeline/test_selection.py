@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from data_pipeline import find_series
+from data_pipeline.__main__ import main
 from data_pipeline.description_words import names_other_region
 from data_pipeline.dicom_images import SharedFacts
 from data_pipeline.quality import load_kernel_table
@@ -75,6 +76,22 @@ def test_the_user_can_name_exclude_and_prefer() -> None:
     assert winner(series("a"), soft, overrides=SelectionOverrides(include_series=("soft",))).series_key == "soft"
     assert winner(series("a"), soft, overrides=SelectionOverrides(exclude_series=("/scans/a",))).series_key == "soft"
     assert winner(series("a"), soft, overrides=SelectionOverrides(prefer_pattern="b3[0-9]")).series_key == "soft"
+
+
+def test_the_preferred_pattern_is_searched_in_the_description(make_series: MakeSeries) -> None:
+    make_series("one", uid="1", elements={(0x0008, 0x103E): ("LO", "Thorax 1.0")})
+    folder = make_series("two", uid="22", elements={(0x0008, 0x103E): ("LO", "Thorax HiRes")})[0].parent.parent
+    for pattern, name in (("hires", "two"), (r"1\.0$", "one"), ("^thorax hires$", "two")):
+        found = find_series(folder, overrides=SelectionOverrides(prefer_pattern=pattern))
+        assert [Path(item.identity.path).name for item in found if item.selected] == [name]
+
+
+def test_a_pattern_that_is_none_is_a_wrong_setting(
+    make_series: MakeSeries, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "selection.yaml").write_text('prefer_pattern: "(HRCT"\n')
+    assert main(["inspect", str(make_series()[0].parent), "--selection", str(tmp_path / "selection.yaml")]) == 2
+    assert "prefer_pattern" in capsys.readouterr().err
 
 
 def test_a_named_series_that_is_rejected_stays_rejected() -> None:
