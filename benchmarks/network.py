@@ -1,10 +1,10 @@
 """Pattern networks beside each other: one command, a JSON file per section, a time budget.
 
     python benchmarks/network.py --out OUT --budget-s 1200                                        (one GPU, 16 cores)
-    python benchmarks/network.py --out OUT --budget-s 5400 --device cpu --size tiny --graph small_3d \
-        --slice-graph slices_4mm --epochs 15 --compare-train 200 --checked small_cnn_3d --workers 2 --processes 2 \
-        --sections compare curve checks --networks quantitative_only small_cnn_3d "slice_attention, small" \
-        resnet_3d densenet_3d                                                                     (2 cores, no GPU)
+    python benchmarks/network.py --out OUT --budget-s 9000 --device cpu --size tiny --graph small_3d \
+        --slice-graph slices_4mm --epochs 30 --batch-size 8 --test 250 --cell-patients 40 --compare-train 200 \
+        --checked small_cnn_3d --workers 2 --processes 2 --sections compare curve checks \
+        --networks quantitative_only small_cnn_3d "small_cnn_3d, no tissue maps"                  (2 cores, no GPU)
 
 Cohorts of synthetic patients are made on all cores while networks already train; several trainings share the GPU.
 First every candidate is trained on the realistic preset; the one that is best out of fold, on training patients only
@@ -66,6 +66,7 @@ class Plan:
     workers: int
     budget_s: float
     epochs: int
+    batch_size: int
     graph: str
     fine_graph: str
     slice_graph: str
@@ -106,7 +107,8 @@ def graph_of(plan: Plan, network: str) -> str:
 
 
 def job_for(plan: Plan, section: str, network: str, cohort: str, **options: Any) -> Job:
-    changes = {"max_epochs": 60 if network == "quantitative_only" else plan.epochs, **options.pop("changes", {})}
+    own = {"max_epochs": plan.epochs, "batch_size": plan.batch_size}
+    changes = {**({} if network == "quantitative_only" else own), **options.pop("changes", {})}
     options = {"graph": graph_of(plan, network), "tests": (f"{cohort}_unseen",), **options}
     return Job(section, network, cohort, changes=changes, **options)
 
@@ -117,10 +119,13 @@ def candidates(plan: Plan) -> list[Job]:
         "small_cnn_3d": (BEST, {}),
         "quantitative_only": ("quantitative_only", {}),
         "small_cnn_3d, 2 mm": (BEST, {"graph": plan.fine_graph}),
+        "small_cnn_3d, no tissue maps": (BEST, {"use_tissue": False}),
         "small_cnn_3d, no auxiliary": (BEST, {"changes": {"auxiliary_weight": 0.0}}),
         "small_cnn_3d, twice the epochs": (BEST, {"changes": {"max_epochs": 2 * plan.epochs}}),
         "resnet_3d": ("resnet_3d", {}),
         "densenet_3d": ("densenet_3d", {}),
+        "efficientnet_3d": ("efficientnet_3d", {}),
+        "segresnet_3d": ("segresnet_3d", {}),
         "slice_attention": ("slice_attention", {}),
         "slice_attention, small": ("slice_attention, small", {}),
     }
@@ -142,7 +147,7 @@ def further_jobs(plan: Plan, best: Job) -> list[Job]:
         return job_for(plan, section, network, cohort, **options)
 
     compared = {"num_training": plan.compare_train}
-    jobs = [plain("compare", "small_cnn_3d, image alone", **compared)]
+    jobs: list[Job] = []
     if "checks" in plan.sections:
         tests = ("realistic_unseen", *(cell.name for cell in CELLS))
         jobs.append(again("checks", tests=tests, outside=(*VARIANTS, "varied"), label=f"cells, {best.network}"))
@@ -161,7 +166,7 @@ def further_jobs(plan: Plan, best: Job) -> list[Job]:
         others = {
             job.network: job for job in candidates(plan) if job.network not in (best.network, "quantitative_only")
         }
-        jobs += [plain("compare", network, "hard", **compared) for network in ("small_cnn_3d, image alone", *others)]
+        jobs += [plain("compare", network, "hard", **compared) for network in others]
     if not plan.compare_train:  # the whole cohort for everyone: there is a GPU
         jobs.append(again("checks", repeats=2, label="two repeats"))
         jobs += [plain("compare", network) for network in ("segresnet_3d", "efficientnet_3d")]
@@ -266,6 +271,7 @@ def read_plan(argv: Sequence[str] | None) -> Plan:
     parser.add_argument("--budget-s", type=float, default=490)
     parser.add_argument("--speed-s", type=float, default=75, help="kept at the end for the speed section")
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--graph", default="lungs_2.5mm")
     parser.add_argument("--fine-graph", default="lungs_2mm")
     parser.add_argument("--slice-graph", default="slices_2mm")
