@@ -83,7 +83,7 @@ def preprocess() -> PreprocessSpec:
 @pytest.fixture(scope="session")
 def parts(preprocess: PreprocessSpec) -> ArtefactParts:
     """An artefact for the shipped preprocessing; what it says of scans is of no interest here."""
-    rows = make_items(16, num_channels=4)
+    rows = make_items(16, num_channels=8)
     folds = make_folds(16, 2)
     found = cross_fit(rows, folds, small_spec(width=4), quick_settings(max_epochs=1))
     return ArtefactParts(
@@ -92,7 +92,7 @@ def parts(preprocess: PreprocessSpec) -> ArtefactParts:
         model=small_spec(width=4),
         preprocess=preprocess,
         members=[member.network for member in found.members],
-        num_channels=4,
+        num_channels=8,
         belief=fit_belief(found.outputs, [held_out for _, held_out in folds]),
         antibodies=load_antibody_vocabulary(),
         covariates=load_covariate_vocabulary(),
