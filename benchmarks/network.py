@@ -169,7 +169,8 @@ def further_jobs(plan: Plan, best: Job) -> list[Job]:
         jobs += [plain("compare", network, "hard", **compared) for network in others]
     if not plan.compare_train:  # the whole cohort for everyone: there is a GPU
         jobs.append(again("checks", repeats=2, label="two repeats"))
-        jobs += [plain("compare", network) for network in ("segresnet_3d", "efficientnet_3d")]
+        late = [network for network in ("segresnet_3d", "efficientnet_3d") if network not in plan.networks]
+        jobs += [plain("compare", network) for network in late]
     return jobs
 
 

@@ -207,10 +207,8 @@ def run_graphs(volume: Volume, names: Sequence[str]) -> dict[str, Arrays]:
         assert spec.steps[:SHARED_STEPS] == first.steps[:SHARED_STEPS]
         steps = [TRANSFORMS.build(step, device="cpu") for step in spec.steps[SHARED_STEPS:-1]]
         result = Compose(steps)(shared)
-        tissue = np.asarray(result.get(IMAGE_TISSUE, result[IMAGE_MASK][:0]))
-        found[name] = {key: np.asarray(result[key]) for key in (IMAGE, IMAGE_MASK, QUANTITATIVE)} | {
-            IMAGE_TISSUE: tissue
-        }
+        arrays = {IMAGE_TISSUE: result[IMAGE_MASK][:0], **result}  # no map where the graph makes none
+        found[name] = {key: np.asarray(arrays[key]) for key in (IMAGE, IMAGE_MASK, IMAGE_TISSUE, QUANTITATIVE)}
     return found
 
 

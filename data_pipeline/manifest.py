@@ -16,6 +16,7 @@ from domain.errors import CaseTableError
 from domain.patterns import Pattern, PatternVocabulary
 from domain.quantities import GRADE_PREFIX, READER_EXTENTS
 from domain.records import DEFAULT_EVENT_COLUMN, IGNORED_PREFIX, Case, Outcome
+from domain.table_lines import delimiter_of, numbered_lines
 
 SINGLE_READER = "consensus"  # reader name behind a plain ``pattern`` column
 READER_PREFIX = "pattern_"  # of one column per reader
@@ -149,11 +150,11 @@ def _read_rows(path: Path) -> tuple[list[str], list[_Row]]:
         raise CaseTableError(path, ["no such file"]) from error
     except (OSError, UnicodeDecodeError) as error:
         raise CaseTableError(path, [f"cannot be read as UTF-8 text: {error}"]) from error
-    numbered = [(i, line) for i, line in enumerate(text.splitlines(), start=1) if line.strip(" ,;") and line[0] != "#"]
+    numbered = numbered_lines(text)
     if not numbered:
         raise CaseTableError(path, ["is empty; `python -m data_pipeline template --out cases.csv` writes one to fill"])
     first = numbered[0][1]
-    delimiter = ";" if first.count(";") > first.count(",") else ","
+    delimiter = delimiter_of(first)
     parsed = list(_cells(path, numbered, delimiter))
     header = [name.strip() for name in parsed[0][1]]
     rows = []

@@ -14,7 +14,7 @@ from monai.transforms.transform import Transform
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from data_pipeline.quantitative import CLASSES, TissueMap
+from data_pipeline.quantitative import CLASSES, TissueMap, has_class
 from data_pipeline.transforms.registry import TRANSFORMS
 from domain.affine import Affine
 from domain.batch_keys import AFFINE, IMAGE, IMAGE_AFFINE, IMAGE_TISSUE, TISSUE
@@ -78,7 +78,7 @@ class TissueMaps(Transform):
         along_i, along_j, along_k = weights
         maps = []
         for name in self.classes:
-            carries = (tissue.bits & np.uint8(1 << CLASSES.index(name)) != 0).astype(np.float32)
+            carries = has_class(tissue.bits, name).astype(np.float32)
             share = np.einsum("ai,ijk->ajk", along_i, carries, optimize=True)
             maps.append(np.einsum("bj,ajk,ck->abc", along_j, share, along_k, optimize=True))
         percent = torch.from_numpy(np.stack(maps)).mul_(100.0).round_().clamp_(0, 100).to(torch.uint8)

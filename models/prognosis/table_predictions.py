@@ -13,6 +13,7 @@ from domain.antibodies import AntibodyVocabulary
 from domain.covariates import CovariateVocabulary
 from domain.errors import CaseTableError, InputError, PrognosisDataError
 from domain.prognostic_data import PrognosticData
+from domain.table_lines import delimiter_of, numbered_lines
 from models.prognosis.cross_fitting import horizon_columns
 from models.prognosis.data_frames import data_from_frame
 from models.prognosis.explanation import inputs
@@ -77,11 +78,12 @@ def predict_table(
 def _read(path: Path) -> pd.DataFrame:
     """The table with comma or semicolon; whole lines beginning with ``#`` are comments."""
     try:
-        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines(keepends=True) if line[0] != "#"]
-        header = next((line for line in lines if line.strip(" ,;\r\n")), "")
-        separator = ";" if header.count(";") > header.count(",") else ","
+        lines = [line for _, line in numbered_lines(path.read_text(encoding="utf-8-sig"))]
         frame = pd.read_csv(
-            StringIO("".join(lines)), sep=separator, na_values=MISSING_WORDS, dtype=dict.fromkeys(TEXT_COLUMNS, str)
+            StringIO("\n".join(lines)),
+            sep=delimiter_of("".join(lines[:1])),
+            na_values=MISSING_WORDS,
+            dtype=dict.fromkeys(TEXT_COLUMNS, str),
         )
     except (OSError, ValueError) as error:
         raise CaseTableError(path, [f"cannot be read as a table: {error}"]) from error
